@@ -24,7 +24,7 @@
 #
 # The layer computes $y = W x + \frac{\alpha}{r} B A x$. Dropout, in training only, acts on the x that A reads.
 #
-# | matrix | shape | at the start | trained | bits a number |
+# | matrix | shape | at the start | trained | bits a number, here |
 # |---|---|---|---|---|
 # | $W$, the frozen layer | (out, in) | as shipped | no | 32, 16 or 4 |
 # | $A$, reads x into r numbers | (r, in) | random | yes | 32 |
@@ -202,7 +202,7 @@ def filled(layer, seed):
 #
 # What comes: `base` has 1 or more inputs and outputs, a bias or none, any floating-point dtype and any device, and may be frozen
 # already. `r` is 1 or more, and may be larger than the layer. `alpha` is above 0; `dropout` is from 0 to below 1. `x` has
-# shape `(..., in)`: one to five axes, perhaps no rows, and the dtype of the layer.
+# shape `(..., in)`: one to five axes, perhaps no rows, finite numbers in the dtype of the layer.
 #
 # What the module holds:
 #
@@ -216,13 +216,13 @@ def filled(layer, seed):
 #
 # What it computes:
 #
-# - `delta()` is the change of the weight, $\frac{\alpha}{r} B A$, of shape `(out, in)`, of what is in `A` and `B` now: both
-#   change in place at every update. <!-- rule: delta -->
+# - `delta()` is the change of the weight, $\frac{\alpha}{r} B A$, of shape `(out, in)`, in both modes, of what is in `A` and `B`
+#   now: both change in place at every update. <!-- rule: delta -->
 # - `forward(x)` is the formula above, on the layer's device. <!-- rule: forward -->
 # - Gradients of what `forward` gives reach `A`, `B` and `x`, and are right, in training and in eval mode, also where other
 #   calls came before they are taken. <!-- rule: gradients -->
-# - In training mode the **adapter's input** goes through dropout: each number of `x`, independently of all others and in
-#   every call anew, is 0 with probability `dropout` (0.001 and 0.999 are such, in float16 and bfloat16 too), and else divided
+# - In training mode (that of the module; `base` may be in another) the **adapter's input** goes through dropout: each number of
+#   `x`, independently of all others and in every call anew, is 0 with probability `dropout` (0.001 and 0.999 are such, in float16 and bfloat16 too), and else divided
 #   by `1 - dropout`, whether gradients are recorded or not. <!-- rule: dropout -->
 # - In eval mode nothing is dropped, whether gradients are recorded or not. <!-- rule: eval -->
 # - The frozen layer reads `x` as it is, in both modes. <!-- rule: clean -->
@@ -350,12 +350,13 @@ def two_calls(weight, A, B, alpha, dropout, x, training):
         base.weight.copy_(weight)
         layer.A.copy_(A)
         layer.B.copy_(B)
+        base.train(not training)  # a linear layer does the same in both modes
         return layer(x), layer(x)
 
 
 @check.scenario
 def gradients_with_dropout(H, dropout, x, push, training):
-    """Of a layer whose adapter gives what it reads, while gradients are recorded: what the adapter added, and the gradients."""
+    """Of a layer whose adapter gives what it reads, while gradients are recorded: what the adapter added, its change, and the gradients."""
     base = nn.Linear(4, 4, bias=False, dtype=x.dtype)
     layer = LoRALinear(base, 4, 4, dropout).train(training)
     with torch.no_grad():
@@ -365,7 +366,7 @@ def gradients_with_dropout(H, dropout, x, push, training):
     x = x.detach().requires_grad_()
     y = layer(x)
     layer(1 - x.detach())  # another call, before the gradients are taken
-    return (y - x @ H).detach(), torch.autograd.grad(y, (layer.A, layer.B, x), push, allow_unused=True)
+    return (y - x @ H).detach(), layer.delta().detach(), torch.autograd.grad(y, (layer.A, layer.B, x), push, allow_unused=True)
 
 
 @check.scenario
@@ -514,9 +515,17 @@ def check_dropout(seed):
             check.between((factor[row] == 0).double().mean(), wanted - slack, wanted + slack, f"the share of dropped numbers at dropout {share}")
         if share:
             check.true(not torch.equal(first, second), "two calls in training mode drop the same numbers: draw anew in every call.")
-            check.true(not torch.equal(factor[0], factor[1]), "the same numbers are dropped in every entry of the first axis: each has its own chance.")
             whole = (factor == 0).all(-1).double().mean()
             check.between(whole, None, 2 * share**4 + 0.003, f"the share of rows that lose all four numbers at dropout {share}")
+            for shape in ((200, 4), (2, 100, 4), (2, 3, 50, 4), (2, 2, 3, 25, 4)):
+                ones = torch.ones(shape, dtype=x.dtype)
+                part, _ = two_calls(0 * H, H, H, 8, share, ones, True)
+                dropped = part.reshape(shape) == 0
+                for axis in range(len(shape)):
+                    check.true(
+                        dropped.diff(dim=axis).any(),
+                        f"for x of shape {shape} the same numbers are dropped in every entry along axis {axis}: each has its own chance.",
+                    )
             for rows, calls in ((0, 1200), (1, 300), (2, 300)):
                 count, counts = 4 * max(rows, 1), dropped_in_small_calls(share, rows, calls)
                 for recorded in (False, True):
@@ -527,7 +536,9 @@ def check_dropout(seed):
                     check.between((part == 0).double().mean(), none - slack, none + slack, f"the share {what_calls}, that drop nothing", hint)
         rows, push = x[0, :50], x[1, :50] - 1.5
         for mode in ("training", "eval"):
-            read, gradients = gradients_with_dropout(H, share, rows, push, mode == "training")
+            read, change, gradients = gradients_with_dropout(H, share, rows, push, mode == "training")
+            hint = "dropout acts on x alone: the change of the weight is alpha / r times B A"
+            check.equal(change, torch.eye(4).double(), f"delta() in {mode} mode with dropout {share}, where it is the identity", hint)
             kept = (read.abs() > 0.1) / (1 - share) if mode == "training" else torch.ones_like(read)
             if mode == "eval":
                 hint = "dropout acts in training mode only, whether gradients are recorded or not"
@@ -679,21 +690,21 @@ for bug, curve in curves.items():
 # come out.
 #
 # **Task.** Write `check_lora(make_lora)`. `make_lora(base, r, alpha, dropout)` returns a module around the float32
-# `nn.Linear` that it is given. This is what the module promises, for r of 1 or more, `alpha` above 0, `dropout` from 0
-# to below 1, and `x` of shape `(..., in)` with one to four axes and one row or more:
+# `nn.Linear` that it is given. This is what the module promises, and nothing else, for r of 1 or more, `alpha` above 0,
+# `dropout` from 0 to below 1, and `x` of shape `(..., in)` with one to four axes, none of them empty:
 #
 # - `base` is the given layer itself, and frozen. <!-- rule: base -->
 # - `A` (r, in) and `B` (out, r) are parameters, and the only trainable ones. <!-- rule: parameters -->
 # - Fresh, all of `B` is zero and not all of `A`: whole rows and columns of `A` may be zero or equal. <!-- rule: start -->
 # - In eval mode it gives `base(x)` plus `alpha / r` times `x A^T B^T`. <!-- rule: formula -->
 # - It gives shape `(..., out)` for every such `x`. <!-- rule: axes -->
-# - In training mode dropout acts on what the adapter reads: each number of `x` for itself, in every call anew, is 0 with
-#   probability `dropout`, and else divided by `1 - dropout`. <!-- rule: dropout -->
+# - In training mode dropout acts on what the adapter reads: each number of `x`, along all of its axes, for itself and in every
+#   call anew, is 0 with probability `dropout`, and else divided by `1 - dropout`. <!-- rule: dropout -->
 # - In training mode the part of the frozen layer is `base(x)` still. <!-- rule: clean -->
 # - Gradients reach `A` and `B` in both modes, and are those of the formula. <!-- rule: gradients -->
 #
 # There is no `delta()`. How A and what is dropped are drawn is open, and `torch.manual_seed` need not repeat it. Your
-# function, which has 40 s of computing time for about 50 implementations, does this:
+# function is called about 100 times, and has 40 s of computing time for all of them (0.4 s a call; past it nothing counts):
 #
 # - If a promise is broken it raises an error (use `assert`). What it returns is ignored. <!-- rule: raises -->
 # - If all are kept it raises nothing. A correct layer may be written in any way, so values may differ by rounding:
@@ -707,37 +718,28 @@ for bug, curve in curves.items():
 def check_lora(make_lora):
     """Raise for an implementation of make_lora(base, r, alpha, dropout) that breaks a promise; else return."""
     ### BEGIN SOLUTION
-    base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
-    plain = base(x)
-    layer = make_lora(base, 3, 12, 0.5)
+    base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 1
+    layer = make_lora(base, 3, 6, 0.25)
     assert layer.base is base, "the base layer was replaced"
     assert {name for name, p in layer.named_parameters() if p.requires_grad} == {"A", "B"}, "not only A and B are trained"
-    assert layer.A.shape == (3, 6) and layer.B.shape == (4, 3), "A or B has another shape"
+    assert len(layer.A) == 3, "A has not r rows"
     assert layer.A.any(), "A starts at zero"
     assert not layer.B.any(), "B does not start at zero"
-    torch.testing.assert_close(layer.train()(x), plain)
-    nn.init.normal_(layer.B)
-    assert not torch.equal(layer(x), layer(x)), "dropout does nothing in training mode"
-    torch.autograd.grad(layer(x).sum(), [layer.A, layer.B])  # raises where no gradient arrives
-    y, goal = layer.eval()(x), plain + 4 * x @ layer.A.T @ layer.B.T
-    torch.testing.assert_close(y, goal)
-    slopes, goals = (torch.autograd.grad(result.sum(), [layer.A, layer.B]) for result in (y, goal))
-    torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
-    sure = make_lora(base, 3, 12, 0.0).train()  # without dropout the formula holds in training mode too
-    nn.init.normal_(sure.B)
-    y, goal = sure(x), plain + 4 * x @ sure.A.T @ sure.B.T
-    slopes, goals = (torch.autograd.grad(result.sum(), [sure.A, sure.B]) for result in (y, goal))
-    torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
-    assert layer(x[0, 0]).shape == (4,) and layer(x[None]).shape == (1, 5, 8, 4), "it cannot read every shape of x"
-    A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
-    base, x = nn.Linear(2, 2), torch.rand(2000, 2) + 1
-    layer = make_lora(base, 2, 4, 0.25).train()
-    layer.A.data, layer.B.data = A, B
-    factor = (layer(x) - base(x)) @ torch.linalg.inv(2 * B @ A).T / x  # what the adapter read, over x
-    kept = factor > 0.5
-    torch.testing.assert_close(factor, kept / 0.75, rtol=1e-3, atol=1e-3)
-    assert 0.7 < kept.double().mean() < 0.8, "not the share that dropout says"
-    assert (kept[:, 0] != kept[:, 1]).any(), "rows are dropped as a whole"
+    nn.init.orthogonal_(layer.A), nn.init.orthogonal_(layer.B)  # so B A takes what the adapter gave back to twice what it read
+    for training in (True, False):
+        y, again = layer.train(training)(x), layer(x)
+        kept = (y - base(x)) @ layer.B @ layer.A > x
+        read = x * kept / 0.75 if training else x
+        goal = base(x) + 2 * read @ layer.A.T @ layer.B.T
+        torch.testing.assert_close(y, goal)
+        slopes, goals = (torch.autograd.grad(result.mean(), [layer.A, layer.B]) for result in (y, goal))
+        torch.testing.assert_close(slopes, goals, rtol=1e-4, atol=1e-4)
+        if training:
+            assert 0.7 < kept.double().mean() < 0.8, "not the share that dropout says"
+            assert not torch.equal(y, again), "two calls drop the same numbers"
+            for axis in range(4):
+                assert kept.diff(dim=axis).any(), "the same numbers are dropped all along an axis"
+    assert layer(torch.ones(2)).shape == (4,), "it cannot read one row alone"
     ### END SOLUTION
 
 
@@ -882,18 +884,12 @@ with check.exercise("check_lora"):
     def drops_result(x, weight, bias, A, B, alpha, dropout, training):
         return F.dropout(F.linear(x, weight, bias), dropout, training) + by_formula(x, 0 * weight, None, A, B, alpha, dropout, training)
 
-    def cuts_a(x, weight, bias, A, B, alpha, dropout, training):
-        return by_formula(x, weight, bias, A.detach(), B, alpha, dropout, training)
-
-    def cuts_b(x, weight, bias, A, B, alpha, dropout, training):
-        return by_formula(x, weight, bias, A, B.detach(), alpha, dropout, training)
-
-    def cuts_in_training(name):
-        """By the formula, where in training mode no gradient reaches the matrix called `name`."""
+    def cuts(name, modes=(True, False)):
+        """By the formula, where in these modes (training is True) no gradient reaches the matrix called `name`."""
 
         def forward(x, weight, bias, A, B, alpha, dropout, training):
             read = {"A": A, "B": B}
-            if training:
+            if training in modes:
                 read[name] = read[name].detach()
             return by_formula(x, weight, bias, read["A"], read["B"], alpha, dropout, training)
 
@@ -933,6 +929,9 @@ with check.exercise("check_lora"):
     def too_many(x, dropout):
         return (torch.rand(x.shape) >= (1 + dropout) / 2) / (1 - dropout)
 
+    def too_few(x, dropout):
+        return (torch.rand(x.shape) >= dropout / 2) / (1 - dropout)
+
     def swapped(x, dropout):
         return (torch.rand(x.shape) < dropout) / dropout if dropout else torch.ones(x.shape)
 
@@ -941,6 +940,10 @@ with check.exercise("check_lora"):
 
     def whole_rows(x, dropout):
         return (torch.rand(*x.shape[:-1], 1) >= dropout) / (1 - dropout)
+
+    def last_axes(count):
+        """Dropout that draws for the last `count` axes of x; entries of the axes before share it."""
+        return lambda x, dropout: (torch.rand(x.shape[-count:]) >= dropout) / (1 - dropout)
 
     def always_the_same(x, dropout):
         return (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) >= dropout) / (1 - dropout)
@@ -971,10 +974,12 @@ with check.exercise("check_lora"):
         "leaves the adapter out": layers(forward=silent),
         "drops the result of the frozen layer": layers(forward=drops_result),
         "keeps A and B as plain tensors": layers(plain=["matrices"]),
-        "gives A no gradient": layers(forward=cuts_a),
-        "gives B no gradient": layers(forward=cuts_b),
-        "gives A no gradient in training mode": layers(forward=cuts_in_training("A")),
-        "gives B no gradient in training mode": layers(forward=cuts_in_training("B")),
+        "gives A no gradient": layers(forward=cuts("A")),
+        "gives B no gradient": layers(forward=cuts("B")),
+        "gives A no gradient in training mode": layers(forward=cuts("A", [True])),
+        "gives B no gradient in training mode": layers(forward=cuts("B", [True])),
+        "gives A no gradient in eval mode": layers(forward=cuts("A", [False])),
+        "gives B no gradient in eval mode": layers(forward=cuts("B", [False])),
         "gives B half of its gradient": layers(forward=half_b),
         "gives A twice its gradient": layers(forward=twice_a),
         "gives B half of its gradient in training mode": layers(forward=half_in_training),
@@ -983,9 +988,13 @@ with check.exercise("check_lora"):
         "drops without dividing by 1 - dropout": layers(forward=masked(undivided)),
         "drops half, whatever dropout is": layers(forward=masked(half)),
         "drops more than dropout says, and divides by 1 - dropout": layers(forward=masked(too_many)),
+        "drops fewer than dropout says, and divides by 1 - dropout": layers(forward=masked(too_few)),
         "drops with probability 1 - dropout, and divides by dropout": layers(forward=masked(swapped)),
         "keeps with probability dropout, and divides by 1 - dropout": layers(forward=masked(kept_by_dropout)),
         "drops rows as a whole": layers(forward=masked(whole_rows)),
+        "drops the same numbers in every row": layers(forward=masked(last_axes(1))),
+        "drops the same numbers all along the first of three axes": layers(forward=masked(last_axes(2))),
+        "drops the same numbers all along the first of four axes": layers(forward=masked(last_axes(3))),
         "drops the same numbers in every call": layers(forward=masked(always_the_same)),
         "makes two axes of one row alone": layers(forward=two_axes_at_least),
         "makes three axes of four": layers(forward=three_axes_at_most),
@@ -1005,29 +1014,29 @@ check.points(3)
 #
 # `named_parameters()` and `requires_grad`; `nn.init.normal_(layer.B)` fills a parameter; `layer.train()` and
 # `layer.eval()`; `torch.testing.assert_close(a, b)`. Dropout shows in that two calls on the same input differ.
-# `torch.autograd.grad(y.sum(), [layer.A, layer.B])` gives gradients, of the layer's y as of your own. Where dropout acts you
-# see where B A has an inverse (`torch.linalg.inv`): that takes what the adapter gave back to what it read, number by number.
+# `torch.autograd.grad(y.mean(), [layer.A, layer.B])` gives gradients, of the layer's y as of your own. Where dropout acts you
+# see with `nn.init.orthogonal_`: for in ≤ r ≤ out then $A^T A$ and $B^T B$ are the identity, so that multiplying what the
+# adapter gave by B and A gives what it read, number by number.
 # </details>
 # <details><summary>Hint 3 · most of the code</summary>
 #
 # ```python
-# base, x = nn.Linear(6, 4), torch.randn(5, 8, 6)
-# plain = base(x)
-# layer = make_lora(base, 3, 12, 0.5)
-# assert ...                                             # base, names of trainable parameters, shapes, A and B at the start
-# torch.testing.assert_close(layer.train()(x), plain)    # fresh: no change, also with dropout
-# nn.init.normal_(layer.B)
-# torch.testing.assert_close(layer.eval()(x), ...)       # by the formula
-# assert ...                                             # two calls in training mode differ
-# torch.autograd.grad(..., [layer.A, layer.B])           # raises where no gradient arrives in training mode
-# torch.testing.assert_close(..., ..., rtol=1e-4, atol=1e-4)   # gradients, those of the formula beside them
-# sure = make_lora(base, 3, 12, 0.0).train()             # without dropout the formula holds in training mode too: gradients again
-# assert layer(x[0, 0]).shape == ...                     # one axis; and four
-# A, B = torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])
-# base, x = nn.Linear(2, 2), torch.rand(2000, 2) + 1
-# layer = make_lora(base, 2, 4, 0.25).train()
-# layer.A.data, layer.B.data = A, B
-# factor = (layer(x) - base(x)) @ torch.linalg.inv(2 * B @ A).T / x   # 0 or 1 / 0.75, each for itself, a quarter of them 0
+# base, x = nn.Linear(2, 4), torch.rand(2, 2, 500, 2) + 1
+# layer = make_lora(base, 3, 6, 0.25)
+# assert ...                                             # base, names of trainable parameters, rows of A, A and B at the start
+# nn.init.orthogonal_(layer.A), nn.init.orthogonal_(layer.B)
+# for training in (True, False):
+#     y, again = layer.train(training)(x), layer(x)
+#     kept = (y - base(x)) @ layer.B @ layer.A > x       # what is dropped gives 0, the rest twice x or more
+#     read = ... if training else x
+#     goal = base(x) + ...                               # by the formula
+#     torch.testing.assert_close(y, goal)
+#     ...                                                # gradients of y.mean() and of goal.mean(): close too
+#     if training:
+#         assert ...                                     # the share that is kept; y and again differ
+#         for axis in range(4):
+#             assert kept.diff(dim=axis).any()           # not the same all along an axis
+# assert layer(torch.ones(2)).shape == ...               # one row alone
 # ```
 # </details>
 
@@ -1068,8 +1077,8 @@ except NotImplementedError:  # exercise 1 is still open: until it is written, th
 #   new `A` and `B` are trainable. <!-- rule: frozen -->
 # - Each new layer is in the mode (training or eval) of the layer that it wraps; all other modes stay. <!-- rule: mode -->
 # - It returns the list of the full names of the replaced layers, in the order of `model.named_modules()`. <!-- rule: names -->
-# - If targets are the last part of no linear layer's name, it raises a `ValueError` whose text contains one of
-#   them. <!-- rule: missing -->
+# - A target is a name, not a pattern. If one or more are the last part of no linear layer's name, it raises a `ValueError`
+#   whose text contains one of these. <!-- rule: missing -->
 # - In that case nothing in the model has changed, not even what was frozen before and what was not. <!-- rule: first_check -->
 #
 # `trainable_share(model)`, for a model with one weight or more, in any dtypes (packed weights are uint8), on any device (on
@@ -1078,7 +1087,7 @@ except NotImplementedError:  # exercise 1 is still open: until it is written, th
 # - It returns the number of trainable weights divided by the number of all weights, as a float. Weights are the numbers
 #   in parameters. <!-- rule: share -->
 # - A Parameter that is used in two places (tied input and output embeddings) counts once; two Parameters count both, also
-#   with equal numbers, or with two parts of one tensor as their memory. <!-- rule: tied -->
+#   with equal numbers, or with memory in common. <!-- rule: tied -->
 # - Buffers, such as the running means of a batch norm, are no weights. <!-- rule: buffers -->
 
 
@@ -1254,6 +1263,8 @@ def check_inject(seed):
     check_refused(("two blocks", width, seed), ["q_proj", "v_prj"], "v_prj")
     check_refused(("two blocks", width, seed), ("roj", "proj"), "roj")
     check_refused(("two blocks", width, seed), ["out_proj"], "out_proj")  # a convolution
+    for pattern in ("q_pro.", "[pq]_proj", "q_proj|x", "q_*", "Q_proj", "q_proj "):
+        check_refused(("two blocks", width, seed), ["proj", pattern], pattern)
     check_refused(("other kinds", width, seed), ["proj", "embed"], "embed")
     check_refused(("a plain row", width, seed), {"1"}, "1")
     check_refused(("other kinds", width, seed, "eval"), ["er"], "er")
@@ -1281,9 +1292,9 @@ def partly_trained(kind, trained, seed):
     elif kind == "packed":
         network = nn.Sequential(nn.Linear(seed % 5 + 1, 7), nn.LayerNorm(7))
         network.packed = nn.Parameter(torch.zeros(100, 1, dtype=torch.uint8), requires_grad=False)
-    elif kind == "parts of one tensor":
+    elif kind == "memory in common":
         whole = torch.zeros(10 + seed % 5)
-        network = nn.ParameterDict({"first": nn.Parameter(whole[:4]), "second": nn.Parameter(whole[4:]), "other": nn.Parameter(torch.zeros(4))})
+        network = nn.ParameterDict({"whole": nn.Parameter(whole), "first": nn.Parameter(whole[:4]), "second": nn.Parameter(whole[4:])})
     elif kind == "on meta":
         with torch.device("meta"):
             network = network_of("two blocks", seed % 5 + 1, seed)
@@ -1295,7 +1306,7 @@ def partly_trained(kind, trained, seed):
 
 
 def check_share(seed):
-    for kind in ("two blocks", "tied", "with buffers", "in two dtypes", "other kinds", "on meta", "packed", "parts of one tensor"):
+    for kind in ("two blocks", "tied", "with buffers", "in two dtypes", "other kinds", "on meta", "packed", "memory in common"):
         parameters = dict(partly_trained(kind, (), seed).named_parameters())
         sizes, memory = ({name: size(p) for name, p in parameters.items()} for size in (torch.Tensor.numel, lambda p: p.nbytes))
         names = [name for name in sizes if name != "packed"]  # whole numbers can want no gradient
@@ -1423,7 +1434,8 @@ claims.record(
 #
 # `take_off(model)` puts the base layers back.
 #
-# - In the place of each `LoRALinear` stands its base layer: the layer itself, no copy. <!-- rule: itself -->
+# - In the place of each `LoRALinear` stands its base layer: the layer itself, no copy, in its own mode (which may be another
+#   than that of the `LoRALinear`). <!-- rule: itself -->
 # - The numbers in it are what they were, to the last bit. <!-- rule: bits -->
 # - All that was frozen is still frozen, and what was trainable still trainable. <!-- rule: still_frozen -->
 # - It returns a dictionary from the full name to the `LoRALinear` that stood there, in all as it was, around the same base
@@ -1439,9 +1451,10 @@ claims.record(
 # - A second `merge` changes nothing. <!-- rule: again -->
 # - It returns None. <!-- rule: nothing -->
 #
-# Whether merged weights want a gradient, and in which mode merged layers are, is up to you. For both:
+# Whether merged weights want a gradient, in which mode merged layers are, and what becomes of the old `LoRALinear` is up to you.
+# For both:
 #
-# - Every other module stays in its place and in its mode; its weights (some may be trainable) stay trainable or
+# - Every other module (one may hold parts called `base`, `A` or `B`) stays in its place and in its mode; its weights (some may be trainable) stay trainable or
 #   frozen. The order of `model.named_modules()` stays. <!-- rule: rest -->
 
 
@@ -1476,6 +1489,7 @@ def adapted(kind, width, seed, names, dtype, training):
         network = nn.Sequential(nn.Linear(width, 4), nn.Tanh(), nn.Linear(4, 3))
     else:
         network = Network(width)
+        network.other = nn.ModuleDict({name: nn.Linear(2, 2) for name in ("base", "A", "B", "delta")})  # no adapter
     if kind == "two blocks with one weight":
         network.blocks[1].q_proj.weight = network.blocks[0].q_proj.weight
     network.to(dtype).requires_grad_(False)
@@ -1497,6 +1511,7 @@ def adapted(kind, width, seed, names, dtype, training):
         mode = number % 3 > 0 if training == "mixed" else training
         if name in names:
             module.train(mode)
+            module.base.training = mode if training != "mixed" else not mode
         module.training = mode
     return network
 
@@ -1627,6 +1642,7 @@ def check_take_off(seed):
         trainable = [name for name, p in bare.named_parameters() if p.requires_grad]
         check.equal(seen["trainable"], trainable, f"what is trainable in the model after {what}", hint)
         modes = modes_of(adapted(*plan))
+        modes |= {name: modes[f"{name}.base"] for name in names}
         check.equal(seen["modes"], {name: modes.get(name) for name in seen["modes"]}, f"the training modes after {what}", "they stay as they were")
         check.equal(seen["output"], result_of(bare, x), f"the output after {what}", "the old model is back", rtol=0, atol=0)
         for name, (now, before) in seen["states"].items():
@@ -1768,7 +1784,7 @@ def with_lora(model, r=8):
 # - There is one training and one exam for each way and seed, in any order. <!-- rule: runs -->
 # - Each run loads a model of its own, so that it starts from the shipped weights. <!-- rule: fresh -->
 # - Each run begins with `torch.manual_seed(seed)`. From there on `load`, `prepare` and `train` (for dropout) draw from torch's
-#   global random numbers, in this order; until training ends nothing else draws or sets them. <!-- rule: seeded -->
+#   global random numbers, in this order; until training ends nothing else draws any or sets a seed. <!-- rule: seeded -->
 # - Each run has a `torch.optim.AdamW` over exactly the weights that want a gradient after `prepare`. <!-- rule: exactly -->
 # - Its learning rate is `rate` and its weight decay 0. <!-- rule: settings -->
 # - Training is `train(model, pairs, optimizer, seed)`. `load`, `prepare` and `train` can take gradients: no `no_grad` or
@@ -1785,8 +1801,8 @@ def with_lora(model, r=8):
 #
 # - It returns `{"learned": (mean, lowest, highest), "kept": (mean, lowest, highest)}` over the runs. <!-- rule: triples -->
 # - A run has *learned* its accuracy on the new task. <!-- rule: learned -->
-# - It has *kept* the sum of its accuracies on the old tasks, divided by that sum before training: 1.0 is all, 0.0 is
-#   nothing. With 0.8 and 0.4 before, 0.2 and 0.4 after, it has kept 0.5. <!-- rule: kept -->
+# - It has *kept* the sum of its accuracies on the old tasks, divided by that sum before training: 0.0 is nothing, 1.0 is
+#   all, and it may be more. With 0.8 and 0.4 before, 0.2 and 0.4 after, it has kept 0.5. <!-- rule: kept -->
 # - `before` and `runs` stay as they were. <!-- rule: unchanged -->
 
 
@@ -1958,7 +1974,7 @@ def check_comparison(kinds, seeds, shipped_seed):
             for name in start.keys() - shipped.keys():
                 hint = f"`torch.manual_seed({seed})` begins the run: before load, and so before prepare"
                 check.equal(seen["start"][name], start[name], f"the random numbers in {name} at the start of {run}", hint, rtol=0, atol=0)
-            hint = f"`torch.manual_seed({seed})` holds for the whole run: training goes on drawing where load and prepare left off"
+            hint = f"`torch.manual_seed({seed})` comes once, before load: training goes on drawing where load and prepare left off"
             check.equal(seen["drawn"], drawn_in_training, f"the random numbers that train draws in {run}", hint, rtol=0, atol=0)
             wanting = sorted(name for name, p in copied.named_parameters() if p.requires_grad)
             check.equal(seen["wanting"], wanting, f"what wants a gradient in {run}", "what prepare left trainable")
@@ -2300,8 +2316,8 @@ print(f"at r = 1 LoRA reaches {swept[1]['learned'][0]:.0%}, the full change cut 
 # - They are float32, of shape `(16,)`. <!-- rule: levels_dtype -->
 #
 # `quantize_blocks(weight, levels, blocksize)` returns `(packed, absmax)`. `weight` has any shape, any layout in memory, and
-# dtype float32, float64, float16 or bfloat16; its numbers are zero or of size 1e-30 to 1e30. It holds n numbers, one block
-# or more; `blocksize` is even and divides n. `levels` are 16 ascending float32 numbers from -1 to 1, of NF4 or others.
+# dtype float32, float64, float16 or bfloat16; its numbers are zero or of size 1e-30 to 1e30, also beside each other. It holds
+# n numbers, one block or more; `blocksize` is even and divides n. `levels` are 16 ascending float32 numbers from -1 to 1, of NF4 or others.
 #
 # - `absmax` is float32, of shape `(n / blocksize,)`: the largest absolute value of each block. <!-- rule: absmax -->
 # - Blocks are those of the list read row by row. <!-- rule: blocks -->
@@ -2668,6 +2684,11 @@ def loaded(plan, linear, r, alpha, rate, ids, labels, steps):
     if not all(seen.values()):
         return seen
     if steps:
+        twin, _ = load_qlora(str(place), r, alpha, rate)  # of the same checkpoint
+        memory = {p.untyped_storage().data_ptr() for p in twin.parameters()}
+        shared = [name for name, p in model.named_parameters() if p.untyped_storage().data_ptr() in memory]
+        if shared:
+            return {**seen, "shared": shared}
         (place / "model.safetensors").unlink()  # another checkpoint comes to stand there
         newer = stored_model(plan[0] + 100, *plan[1:])
         tensors = {name: value.contiguous() for name, value in newer.state_dict().items() if name != "lm_head.weight" or not plan[3]}
@@ -2903,11 +2924,11 @@ claims.record(
 # not empty, from a layer's full name to its `LoRALinear`, all made with `r` and `alpha` (above 0, whole or not); their `A` and
 # `B` have any floating-point dtype and may lie in memory in any way, each for itself.
 #
-# - `folder` is a string or a `Path`. It may be there already, with the two files of an earlier adapter, which are replaced; if
-#   it is not there, it is made, with the folders above it. <!-- rule: folder -->
-# - `adapter_config.json` holds `r`, `lora_alpha` and the task type `CAUSAL_LM`; `LoraConfig(...).save_pretrained(folder)` writes
-#   it. <!-- rule: config -->
-# - `adapter_model.safetensors` holds just the tensors named above; `save_file` writes it. <!-- rule: names -->
+# - `folder` is a string or a `Path`. It may be there already, with just the two files of an earlier adapter, which are replaced;
+#   if it is not there, it is made, with the folders above it. <!-- rule: folder -->
+# - `adapter_config.json` holds `r`, `lora_alpha` and the task type `CAUSAL_LM`; `LoraConfig(...).save_pretrained(folder)` can
+#   write it. <!-- rule: config -->
+# - `adapter_model.safetensors` holds just the tensors named above; `save_file` can write it. <!-- rule: names -->
 # - They are `A` and `B` as they are, in their dtype: peft multiplies by `alpha / r` itself. <!-- rule: values -->
 # - `PeftModel.from_pretrained(model, folder)` gives the outputs that the hand-made layers gave, also where `lm_head` is among
 #   them. <!-- rule: loads -->
@@ -3233,7 +3254,8 @@ with served.disable_adapter():
 # **Task.** Write `dora_weight(weight, A, B, scaling, magnitude)` for float32 or float64 tensors of one dtype: `weight` `(out,
 # in)`, which wants no gradient, `A` `(r, in)`, `B` `(out, r)`, `magnitude` `(out,)`, all sizes 1 or more; `scaling` is a number.
 # No row of $W + s B A$ is zero, but single numbers may be, and rows may be short or long (norms from 1e-10 to 1e10), also
-# beside each other in one matrix; magnitudes may be zero or negative.
+# beside each other in one matrix. $W$ and $s B A$ may nearly cancel: a row of $W + s B A$ has 1e-5 of the norm of that of $W$
+# or more in float64, 1e-2 in float32. Magnitudes may be zero or negative.
 #
 # - It returns $W'$, of shape `(out, in)`, in the dtype of `weight` and with its precision: nine digits are right in float64,
 #   three in float32. <!-- rule: formula -->
@@ -3298,6 +3320,11 @@ def check_dora(seed):
         wrong = wrong_norm(lambda weight, adapted: weight.norm(dim=1, keepdim=True))(*case)
         return {**wrong, "weight": dora_by_definition(*case)["weight"]}
 
+    def norm_by_parts(weight, A, B, scaling, magnitude, push):
+        squares = weight.square().sum(1) + 2 * scaling * (B * (weight @ A.T)).sum(1) + scaling**2 * (B @ (A @ A.T) * B).sum(1)
+        length = squares.clamp(min=0).sqrt()[:, None]
+        return dora_by_definition(weight, A, B, scaling, magnitude, push, norm=lambda weight, adapted: length)
+
     for dtype, rtol in (("float64", 1e-9), ("float32", 1e-3)):
         domain = {
             "_sizes": cases.tensor("out", "inputs", dtypes=(dtype,), low=0.5, high=2),
@@ -3329,6 +3356,11 @@ def check_dora(seed):
         numbers = {name: torch.tensor(value, dtype=getattr(torch, dtype)) if name != "scaling" else value for name, value in zip(names, given)}
         case = cases.Case(numbers, {"weight": str(given[0]), "a number of W + s B A": "zero"})
         check.agrees(dora_seen, dora_by_definition, [case], "dora_weight", hint, causes=causes, rtol=rtol)
+    given = ([[1, 2], [3, 1]], [[1, 2]], [[-1 + 1e-5], [0.5]], 1, [2, 3], [[2, 1], [1, 3]])  # W + s B A begins with 1e-5 times [1, 2]
+    numbers = {name: torch.tensor(value, dtype=torch.float64) if name != "scaling" else value for name, value in zip(names, given)}
+    case = cases.Case(numbers, {"weight": str(given[0]), "W and s B A": "cancel but for a part of 1e-5 in the first row"})
+    causes = {"the norm is worked out from W + s B A itself, not from the norms of its parts": norm_by_parts}
+    check.agrees(dora_seen, dora_by_definition, [case], "dora_weight", hint, causes=causes, rtol=1e-9)
 
 
 with check.exercise("dora"):
