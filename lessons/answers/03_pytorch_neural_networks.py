@@ -3746,6 +3746,32 @@ def check_layer_norm(layer_norm) -> None:
 
 
 # %% right="check_layer_norm"
+# Many shapes, sizes of eps and distances from 0.
+def check_layer_norm(layer_norm) -> None:
+    torch.manual_seed(0)
+    for shape in ((5,), (1, 2), (4, 6), (6, 6), (2, 3, 5), (2, 2, 3, 7)):
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 5e-3)):
+            for eps in (1e-5, 1e-2, 1.0):
+                for offset in (0, 1, 4000 if eps == 1 else 2):
+                    x = offset + torch.randn(shape, dtype=dtype)
+                    if x.ndim > 1:
+                        x[0] = 2.0
+                    weight, bias = 2 * torch.rand(2, shape[-1], dtype=dtype) + 0.5
+                    centred = x.double() - x.double().mean(-1, keepdim=True)
+                    expected = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+                    for given in (x, torch.stack([x, x], -1)[..., 0]):
+                        copies = given.clone(), weight.clone(), bias.clone()
+                        found = layer_norm(given, weight, bias, eps)
+                        assert found.dtype == dtype and found.shape == x.shape, "dtype or shape"
+                        assert (found - expected).abs().max() < tolerance, (shape, dtype, eps, offset)
+                        assert all(torch.equal(a, b) for a, b in zip((given, weight, bias), copies)), "changed"
+    for shape in ((4,), (3, 5), (2, 2, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        weight, bias = torch.randn(2, shape[-1], dtype=torch.float64).unbind()
+        torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
+
+
+# %% right="check_layer_norm"
 # Against the library, one promise after the other.
 def check_layer_norm(layer_norm):
     generator = torch.Generator().manual_seed(3)
