@@ -93,7 +93,7 @@ print(f"a layer is a torch module: {isinstance(dense, torch.nn.Module)}; its out
 # The kernels and the embedding are `layer.get_weights()` of these three layers, as Keras' own `Dense` and `Embedding` have them. Outputs may differ by 0.0001 plus 1 in 10,000.
 
 
-# %% exercise="two_inputs" minutes=25 difficulty=1 seconds=120
+# %% exercise="two_inputs" minutes=25 difficulty=1
 def two_inputs(numbers: int, vocabulary: int, width: int, classes: int) -> keras.Model:
     """A functional model from `numbers` [n, numbers] and `words` [n, t] to logits [n, classes]."""
     ### BEGIN SOLUTION
@@ -111,7 +111,7 @@ def two_inputs(numbers: int, vocabulary: int, width: int, classes: int) -> keras
 @check.scenario
 def shapes_of_weights(numbers, vocabulary, width, classes):
     layers = {layer.name: layer for layer in two_inputs(numbers, vocabulary, width, classes).layers}
-    return {name: [list(w.shape) for w in layers[name].get_weights()] if name in layers else "no such layer" for name in ("hidden", "embedding", "logits")}
+    return {name: [list(w.shape) for w in layers[name].get_weights()] for name in ("hidden", "embedding", "logits") if name in layers}
 
 
 def right_shapes(numbers, vocabulary, width, classes):
@@ -162,7 +162,7 @@ with check.exercise("two_inputs"):
     ### END HIDDEN TESTS
     sizes = {"numbers": cases.size("d"), "vocabulary": cases.size("v"), "width": cases.size("w"), "classes": cases.size("k")}
     hint = "three layers have names: `hidden`, `embedding`, `logits`; `logits` reads both results side by side"
-    check.agrees(shapes_of_weights, right_shapes, cases.draw(seeds, sizes, count=3, d=(1, 12), v=(2, 30), w=(1, 12), k=(1, 12)), "the weights of `two_inputs`", hint)
+    check.agrees(shapes_of_weights, right_shapes, cases.draw(seeds, sizes, count=3, d=(1, 12), v=(2, 30), w=(1, 12), k=(1, 12)), "the weights by layer of `two_inputs`", hint)
     single = {"dtypes": ("float32",), "layouts": ("contiguous",), "without": ("zero", "equal", "negative", "ties")}
     domain = {
         "x": cases.array("n", "d", dtypes=("float32",)),
@@ -254,7 +254,7 @@ plt.show()
 # - Two layers do not share anything. <!-- rule: apart -->
 
 
-# %% exercise="gated_dense" minutes=25 difficulty=2 seconds=120
+# %% exercise="gated_dense" minutes=25 difficulty=2
 class GatedDense(keras.layers.Layer):
     """(x kernel + bias) * sigmoid(x gate_kernel + gate_bias)."""
 
@@ -419,7 +419,7 @@ print(f"after 20 epochs: {', '.join(f'{title} {curve[-1]:.2g}' for title, curve 
 # - The same object may be used for another `fit`, which it begins from the start, as if it were new. <!-- rule: again -->
 
 
-# %% exercise="best_epoch" minutes=25 difficulty=2 seconds=120
+# %% exercise="best_epoch" minutes=25 difficulty=2
 class BestEpoch(keras.callbacks.Callback):
     """Stops when `val_loss` no longer falls, and gives the model back the weights of its best epoch."""
 
@@ -596,7 +596,7 @@ def small_cnn(height: int, width: int, channels: int, filters: int, size: int, c
 # - `model` stays as it was. <!-- rule: unchanged -->
 
 
-# %% exercise="to_torch" minutes=35 difficulty=3 seconds=120
+# %% exercise="to_torch" minutes=35 difficulty=3
 def to_torch(model: keras.Model) -> torch.nn.Module:
     """What `small_cnn` made, as a PyTorch module for pictures [n, channels, height, width]."""
     ### BEGIN SOLUTION
@@ -794,7 +794,7 @@ for name, difference in differences.items():
 # - The same arguments give the same order in the first pass of a new dataset, and another `seed` another one. <!-- rule: seed -->
 
 
-# %% exercise="pipeline" minutes=25 difficulty=1 seconds=120
+# %% exercise="pipeline" minutes=25 difficulty=1
 def pipeline(images: np.ndarray, labels: np.ndarray, batch: int, training: bool, seed: int) -> tf.data.Dataset:
     """Batches of (images / 255, labels) as float32 and int32, shuffled anew in each pass while training."""
     ### BEGIN SOLUTION
@@ -858,8 +858,6 @@ with check.exercise("pipeline"):
     check.agrees(two_passes, in_given_order, drawn, "`pipeline` without training (the batches of two passes)", "batches of (images / 255, labels), float32 and int32, in the order given", causes=causes, rtol=0, atol=1e-6)
     for seed in seeds:
         random = np.random.default_rng(seed)
-        for n, batch in ((1, 1), (2, 5), (37, 8)):
-            orders(random.integers(0, 256, (n, 3, 2)).astype(np.uint8), batch, seed)
         images = random.integers(0, 256, (300, 3, 2)).astype(np.uint8)
         first, second = orders(images, 10, seed)
         who = "300 rows in batches of 10 while training"
@@ -874,6 +872,8 @@ with check.exercise("pipeline"):
         check.true(first != second, f"{who}: the second pass has the same order as the first, expected another one. Is reshuffling switched off, or was the shuffled order kept (`cache`)?")
         check.true(orders(images, 10, seed)[0] == first, f"{who}: a new dataset with the same seed has another order in its first pass. Is `seed` handed on?")
         check.true(orders(images, 10, seed + 1)[0] != first, f"{who}: another seed gives the same order, expected another one. Is `seed` handed on?")
+        for n, batch in ((1, 1), (2, 5), (37, 8)):
+            orders(random.integers(0, 256, (n, 3, 2)).astype(np.uint8), batch, seed)
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -910,7 +910,7 @@ with check.exercise("pipeline"):
 # The loss and the weights may differ by 0.0001 plus 1 in 10,000.
 
 
-# %% exercise="train_step" minutes=30 difficulty=2 seconds=120
+# %% exercise="train_step" minutes=30 difficulty=2
 def train_step(W: tf.Variable, b: tf.Variable, x: tf.Tensor, y: tf.Tensor, rate: float, limit: float) -> tf.Tensor:
     """One step of gradient descent on softmax regression, clipped by the global norm; returns the loss before it."""
     ### BEGIN SOLUTION
@@ -1039,7 +1039,7 @@ with check.exercise("train_step"):
 # - Each `predict` belongs to its own model. <!-- rule: apart -->
 
 
-# %% exercise="make_predict" minutes=25 difficulty=2 seconds=120
+# %% exercise="make_predict" minutes=25 difficulty=2
 def make_predict(model, width):
     """A function predict(rows, temperature) that traces `model` once, whatever comes."""
     ### BEGIN SOLUTION
@@ -1174,7 +1174,7 @@ with check.exercise("make_predict"):
 # Results are JAX or NumPy arrays.
 
 
-# %% exercise="transforms" minutes=35 difficulty=3 seconds=120
+# %% exercise="transforms" minutes=35 difficulty=3
 def row_gradients(loss, parameters, X, y):
     """Gradients of loss(parameters, x, label) for every row of X and y: a pytree like `parameters`, with n rows first."""
     ### BEGIN SOLUTION

@@ -117,7 +117,7 @@ def two_inputs(numbers, vocabulary, width, classes):
     return keras.Model({"x": x, "ids": ids}, keras.layers.Dense(classes, name="logits")(keras.layers.Concatenate()([hidden, mean])))
 
 
-# %% wrong="two_inputs" breaks="hidden, mean" says="no such layer"
+# %% wrong="two_inputs" breaks="hidden, mean" says="has keys"
 # Misunderstands: layers are found by what they are.
 def two_inputs(numbers, vocabulary, width, classes):
     x = keras.Input((numbers,), name="numbers")
