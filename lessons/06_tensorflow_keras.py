@@ -45,7 +45,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import jax
+import jax  # before TensorFlow, see part 2
 import jax.numpy as jnp
 import keras
 import matplotlib.pyplot as plt
@@ -715,6 +715,8 @@ cnn.fit(pictures[:1000], labels[:1000], batch_size=50, epochs=6, verbose=0)
 
 ELSEWHERE = '''
 import sys
+import jax  # before TensorFlow: the other way round two copies of LLVM met here, and ended the process
+import jax.numpy as jnp
 import keras
 import numpy as np
 
@@ -722,9 +724,6 @@ model = keras.saving.load_model("cnn.keras")
 pictures = np.load("pictures.npy")
 answers = {keras.backend.backend(): model.predict(pictures, verbose=0)}
 if keras.backend.backend() == "jax":
-    import jax
-    import jax.numpy as jnp
-
     def forward(parameters, x):
         K, b, scale, shift, mean, variance, V, c = parameters
         z = jax.lax.conv_general_dilated(x, K, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")) + b
