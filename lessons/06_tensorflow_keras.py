@@ -45,9 +45,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import jax  # before TensorFlow, see part 2
+import jax
 import jax.numpy as jnp
-import keras
+import keras  # with PyTorch, and so before TensorFlow, see part 2
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
@@ -705,7 +705,7 @@ with check.exercise("to_torch"):
 # `weight`, `bias`, `running_mean`, `running_var` in the order of `get_weights()`, and `eps=norm.epsilon`. Copy with `load_state_dict` or `.data.copy_(...)`.
 # </details>
 #
-# Now the network learns digits, and travels. Keras saves it to a file; two other processes load the file with another backend. (A process keeps its backend, so each gets a process of its own.) JAX computes it a second time, in plain functions without Keras.
+# Now the network learns digits, and travels. Keras saves it to a file; two other processes load the file with another backend. (A process keeps its backend, so each gets a process of its own. `compile=False` leaves the optimizer in the file: it was PyTorch's, and loading it would import PyTorch after TensorFlow. Each brings a copy of LLVM, and in this order, with the versions used here, the second copy ends the process.) JAX computes it a second time, in plain functions without Keras.
 
 # %%
 keras.utils.set_random_seed(4)
@@ -715,12 +715,12 @@ cnn.fit(pictures[:1000], labels[:1000], batch_size=50, epochs=6, verbose=0)
 
 ELSEWHERE = '''
 import sys
-import jax  # before TensorFlow: the other way round two copies of LLVM met here, and ended the process
+import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 
-model = keras.saving.load_model("cnn.keras")
+model = keras.saving.load_model("cnn.keras", compile=False)  # the formula and the weights alone
 pictures = np.load("pictures.npy")
 answers = {keras.backend.backend(): model.predict(pictures, verbose=0)}
 if keras.backend.backend() == "jax":
