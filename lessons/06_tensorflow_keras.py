@@ -215,7 +215,7 @@ answers = ((rows["numbers"][:, 0] > 0) ^ (rows["words"] == 7).any(1)).astype("in
 blank = {"numbers": np.zeros_like(rows["numbers"]), "words": np.ones_like(rows["words"])}
 reached = {}
 for title, given in (("both", rows), ("numbers alone", rows | {"words": blank["words"]}), ("words alone", rows | {"numbers": blank["numbers"]})):
-    places = {"numbers": keras.Input((3,)), "words": keras.Input((None,), dtype="int32")}
+    places = {"numbers": keras.Input((3,), name="numbers"), "words": keras.Input((None,), dtype="int32", name="words")}
     deeper = keras.layers.ReLU()(two_inputs(3, 12, 12, 12)(places))  # a model is a layer, too
     classifier = keras.Model(places, keras.layers.Dense(2)(deeper))
     classifier.compile(optimizer=keras.optimizers.Adam(0.02), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
@@ -1349,19 +1349,19 @@ matrix = random.normal(size=(8, 5)).astype("float32")
 runs = {"naive": 0, "one": 0, "jit": 0, "buckets": 0}
 
 
-def counted(name, product):
+def counted(name, constant):
     def model(x):
         runs[name] += 1
-        return product(x)
+        return x @ constant(matrix)
 
     return model
 
 
-naive_model, jit_model = counted("naive", lambda x: x @ tf.constant(matrix)), counted("jit", lambda x: x @ jnp.asarray(matrix))
+naive_model, jit_model = counted("naive", tf.constant), counted("jit", jnp.asarray)
 naive = tf.function(lambda rows, temperature: tf.nn.softmax(naive_model(rows) / temperature))
-predict = make_predict(counted("one", lambda x: x @ tf.constant(matrix)), 8)
+predict = make_predict(counted("one", tf.constant), 8)
 compiled = jax.jit(jit_model)
-in_buckets = bucketed(counted("buckets", lambda x: x @ jnp.asarray(matrix)))
+in_buckets = bucketed(counted("buckets", jnp.asarray))
 for rows, temperature in requests:
     naive(rows, temperature)
     predict(rows, temperature)
@@ -1445,7 +1445,7 @@ def make_torch_step():
         with torch.no_grad():
             for p, g in zip(parameters, torch.autograd.grad(loss, parameters)):
                 p -= 0.01 * g
-        return loss
+        return loss.detach()
 
     return step
 
