@@ -127,6 +127,31 @@ def two_inputs(numbers, vocabulary, width, classes):
     return keras.Model({"numbers": x, "words": ids}, keras.layers.Dense(classes, name="logits")(keras.layers.Concatenate()([hidden, mean])))
 
 
+# %% equivalent="two_inputs" because="Keras casts what comes to the dtype of the input, and `Embedding` casts it back; ids below 30 are exact in float32"
+# - ids = keras.Input((None,), dtype="int32", name="words")
+# + ids = keras.Input((None,), name="words")
+
+
+# %% equivalent="two_inputs" because="the model is called with a dictionary, and its keys are those of `inputs`"
+# - x = keras.Input((numbers,), name="numbers")
+# + x = keras.Input((numbers,))
+
+
+# %% equivalent="two_inputs" because="the model is called with a dictionary, and its keys are those of `inputs`"
+# - ids = keras.Input((None,), dtype="int32", name="words")
+# + ids = keras.Input((None,), dtype="int32")
+
+
+# %% equivalent="two_inputs" because="the model is called with a dictionary, and its keys are those of `inputs`"
+# - x = keras.Input((numbers,), name="numbers")
+# + x = keras.Input((numbers,), name='srebmun')
+
+
+# %% equivalent="two_inputs" because="the model is called with a dictionary, and its keys are those of `inputs`"
+# - ids = keras.Input((None,), dtype="int32", name="words")
+# + ids = keras.Input((None,), dtype="int32", name='sdrow')
+
+
 # %% right="gated_dense"
 # Another way: two dense layers inside, whose weights the attributes name.
 class GatedDense(keras.layers.Layer):
@@ -1046,6 +1071,15 @@ def pipeline(images, labels, batch, training, seed):
     rows = tf.data.Dataset.from_tensor_slices((images, labels))
     if training:
         rows = rows.shuffle(100, seed=seed)
+    return rows.batch(batch).map(lambda x, y: (tf.cast(x, tf.float32) / 255, tf.cast(y, tf.int32)))
+
+
+# %% wrong="pipeline" breaks="shuffled" says="as large as the data"
+# Misunderstands: a buffer of 256 rows is as good as all.
+def pipeline(images, labels, batch, training, seed):
+    rows = tf.data.Dataset.from_tensor_slices((images, labels))
+    if training:
+        rows = rows.shuffle(256, seed=seed)
     return rows.batch(batch).map(lambda x, y: (tf.cast(x, tf.float32) / 255, tf.cast(y, tf.int32)))
 
 
