@@ -3797,6 +3797,115 @@ def check_layer_norm(layer_norm):
     assert (layer_norm(x, torch.ones(30), torch.zeros(30), 1e-5) - expected).abs().max() < 0.02
 
 
+# %% equivalent="check_layer_norm" because="the other copy has the same memory layout"
+# - for given in (x, torch.stack([x, x], -1)[..., 0]):
+# + for given in (x, torch.stack([x, x], -1)[..., 0]):
+
+# %% equivalent="check_layer_norm" because="a wider limit still tells these bugs"
+# - assert (found - expected).abs().max() < 0.02, "value"
+# + assert (found - expected).max() < 0.02, "value"
+
+# %% equivalent="check_layer_norm" because="no implementation here gives NaN"
+# - assert (layer_norm(torch.full_like(x, 3), weight, bias, 1) - bias).abs().max() < 0.02, "equal numbers"
+# + assert not (layer_norm(torch.full_like(x, 3), weight, bias, 1) - bias).abs().max() >= 0.02, "equal numbers"
+
+# %% equivalent="check_layer_norm" because="all numbers in place of a random combination of them"
+# - torch.autograd.gradcheck(lambda *tensors: layer_norm(*tensors, 1), given, fast_mode=True)
+# + torch.autograd.gradcheck(lambda *tensors: layer_norm(*tensors, 1), given, fast_mode=False)
+
+# %% equivalent="check_layer_norm" because="no implementation here gives NaN"
+# - assert (found - expected).abs().max() < 0.02, "value"
+# + assert not (found - expected).abs().max() >= 0.02, "value"
+
+# %% equivalent="check_layer_norm" because="vectors in two axes or more show the same"
+# - x = 4000 + torch.randn([6] * axes, dtype=dtype)
+# + x = (4000 - torch.randn([6] * axes, dtype=dtype))
+
+# %% equivalent="check_layer_norm" because="other numbers of the same kind show the same"
+# - weight, bias = torch.rand(2, 6, dtype=dtype) + 1
+# + weight, bias = (torch.rand(2, 6, dtype=dtype) - 1)
+
+# %% equivalent="check_layer_norm" because="no difference is exactly the limit"
+# - assert (layer_norm(torch.full_like(x, 3), weight, bias, 1) - bias).abs().max() < 0.02, "equal numbers"
+# + assert ((layer_norm(torch.full_like(x, 3), weight, bias, 1) - bias).abs().max() <= 0.02), "equal numbers"
+
+# %% equivalent="check_layer_norm" because="vectors in two axes or more show the same"
+# - for axes, dtype in ((1, torch.float64), (3, torch.float64), (3, torch.float32)):
+# + for axes, dtype in ((1, torch.float64), (4, torch.float64), (3, torch.float32)):
+
+# %% equivalent="check_layer_norm" because="vectors in two axes or more show the same"
+# - for axes, dtype in ((1, torch.float64), (3, torch.float64), (3, torch.float32)):
+# + for axes, dtype in ((1, torch.float64), (2, torch.float64), (3, torch.float32)):
+
+# %% equivalent="check_layer_norm" because="vectors in two axes or more show the same"
+# - for axes, dtype in ((1, torch.float64), (3, torch.float64), (3, torch.float32)):
+# + for axes, dtype in ((1, torch.float64), (3, torch.float64), (4, torch.float32)):
+
+# %% equivalent="check_layer_norm" because="vectors in two axes or more show the same"
+# - for axes, dtype in ((1, torch.float64), (3, torch.float64), (3, torch.float32)):
+# + for axes, dtype in ((1, torch.float64), (3, torch.float64), (2, torch.float32)):
+
+# %% equivalent="check_layer_norm" because="vectors in two axes or more show the same"
+# - x = 4000 + torch.randn([6] * axes, dtype=dtype)
+# + x = 4001 + torch.randn([6] * axes, dtype=dtype)
+
+# %% equivalent="check_layer_norm" because="vectors in two axes or more show the same"
+# - x = 4000 + torch.randn([6] * axes, dtype=dtype)
+# + x = 3999 + torch.randn([6] * axes, dtype=dtype)
+
+# %% equivalent="check_layer_norm" because="other numbers of the same kind show the same"
+# - weight, bias = torch.rand(2, 6, dtype=dtype) + 1
+# + weight, bias = torch.rand(2, 6, dtype=dtype) + 2
+
+# %% equivalent="check_layer_norm" because="other numbers of the same kind show the same"
+# - weight, bias = torch.rand(2, 6, dtype=dtype) + 1
+# + weight, bias = torch.rand(2, 6, dtype=dtype) + 0
+
+# %% equivalent="check_layer_norm" because="no difference is exactly the limit"
+# - assert (found - expected).abs().max() < 0.02, "value"
+# + assert ((found - expected).abs().max() <= 0.02), "value"
+
+# %% equivalent="check_layer_norm" because="equality is symmetric"
+# - assert torch.equal(given, x), "x was changed"
+# + assert (torch.equal(x, given)), "x was changed"
+
+# %% equivalent="check_layer_norm" because="a wider limit still tells these bugs"
+# - assert (layer_norm(torch.full_like(x, 3), weight, bias, 1) - bias).abs().max() < 0.02, "equal numbers"
+# + assert (layer_norm(torch.full_like(x, 3), weight, bias, 1) - bias).abs().max() < 0.04, "equal numbers"
+
+# %% equivalent="check_layer_norm" because="a wider limit still tells these bugs"
+# - assert (layer_norm(torch.full_like(x, 3), weight, bias, 1) - bias).abs().max() < 0.02, "equal numbers"
+# + assert (layer_norm(torch.full_like(x, 3), weight, bias, 1) - bias).abs().max() < 1.02, "equal numbers"
+
+# %% equivalent="check_layer_norm" because="a wider limit still tells these bugs"
+# - assert (found - expected).abs().max() < 0.02, "value"
+# + assert (found - expected).abs().max() < 0.04, "value"
+
+# %% equivalent="check_layer_norm" because="the other copy has the same memory layout"
+# - for given in (x, torch.stack([x, x], -1)[..., 0]):
+# + for given in (x, torch.stack([x, x], -1)[..., 1]):
+
+# %% equivalent="check_layer_norm" because="the other copy has the same memory layout"
+# - for given in (x, torch.stack([x, x], -1)[..., 0]):
+# + for given in (x, torch.stack([x, x], -1)[..., (-1)]):
+
+# %% equivalent="check_layer_norm" because="another vector shows the same"
+# - given = [t.double().requires_grad_() for t in (x[0], weight, bias)]
+# + given = [t.double().requires_grad_() for t in (x[1], weight, bias)]
+
+# %% equivalent="check_layer_norm" because="another vector shows the same"
+# - given = [t.double().requires_grad_() for t in (x[0], weight, bias)]
+# + given = [t.double().requires_grad_() for t in (x[(-1)], weight, bias)]
+
+# %% equivalent="check_layer_norm" because="a wider limit still tells these bugs"
+# - assert (layer_norm(torch.full_like(x, 3), weight, bias, 1) - bias).abs().max() < 0.02, "equal numbers"
+# + assert (layer_norm(torch.full_like(x, 4), weight, bias, 1) - bias).abs().max() < 0.02, "equal numbers"
+
+# %% equivalent="check_layer_norm" because="a wider limit still tells these bugs"
+# - assert (layer_norm(torch.full_like(x, 3), weight, bias, 1) - bias).abs().max() < 0.02, "equal numbers"
+# + assert (layer_norm(torch.full_like(x, 2), weight, bias, 1) - bias).abs().max() < 0.02, "equal numbers"
+
+
 # %% wrong="initialise" breaks="drawn" says="standard deviation"
 # Misunderstands: the usual gain is 1.
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
