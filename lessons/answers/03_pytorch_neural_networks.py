@@ -3797,10 +3797,6 @@ def check_layer_norm(layer_norm):
     assert (layer_norm(x, torch.ones(30), torch.zeros(30), 1e-5) - expected).abs().max() < 0.02
 
 
-# %% equivalent="check_layer_norm" because="the other copy has the same memory layout"
-# - for given in (x, torch.stack([x, x], -1)[..., 0]):
-# + for given in (x, torch.stack([x, x], -1)[..., 0]):
-
 # %% equivalent="check_layer_norm" because="a wider limit still tells these bugs"
 # - assert (found - expected).abs().max() < 0.02, "value"
 # + assert (found - expected).max() < 0.02, "value"

@@ -478,7 +478,7 @@ def preference_loss(chosen, rejected, margin=None):
     return -F.logsigmoid(chosen - rejected - (0 if margin is None else margin)).mean()
 
 
-# %% wrong="bradley_terry" breaks="sides" says="last column of a short row"
+# %% wrong="bradley_terry" breaks="sides" says="find the last 1 of the mask"
 # Misunderstands: a batch is padded on one side, which the first row shows.
 def final_scores(scores, attention_mask):
     if attention_mask[0, -1]:
@@ -676,7 +676,7 @@ def preference_loss(chosen, rejected, margin=None):
     return -F.logsigmoid(chosen - rejected.detach() - (0 if margin is None else margin)).mean()
 
 
-# %% wrong="bradley_terry" breaks="far" says="in one go"
+# %% wrong="bradley_terry" breaks="far" says="minus the mean of log sigmoid"
 # Misunderstands: in double precision the sigmoid does not vanish, so its logarithm may be taken in two steps.
 def final_scores(scores: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     last = (torch.arange(scores.shape[1]) * attention_mask).argmax(1)

@@ -2568,6 +2568,21 @@ class MicroBatcher:
         self.worker = None
 
 
+# %% equivalent="micro_batcher" because="a task is true"
+# - if self.worker is None:
+# + if (not self.worker):
+
+
+# %% equivalent="micro_batcher" because="the smaller of two is the same in either order"
+# - await self.call([self.waiting.popleft() for _ in range(min(self.max_batch, len(self.waiting)))])
+# + await self.call([self.waiting.popleft() for _ in range((min(len(self.waiting), self.max_batch)))])
+
+
+# %% equivalent="micro_batcher" because="a wait until now is over at once"
+# - if len(self.waiting) < self.max_batch and loop.time() < due:
+# + if len(self.waiting) < self.max_batch and (loop.time() <= due):
+
+
 # %% equivalent="micro_batcher" because="an exception is true"
 # - answer.set_result(row) if error is None else answer.set_exception(error)
 # + answer.set_result(row) if (not error) else answer.set_exception(error)
