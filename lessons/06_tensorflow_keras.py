@@ -1179,7 +1179,7 @@ with check.exercise("make_predict"):
 # - `g(x)` equals `f(x)`, with n rows. It may differ by 0.0001. <!-- rule: same -->
 # - `f` is compiled with `jax.jit`, and its Python code runs only for arrays whose number of rows is the smallest power of two (1, 2, 4, 8, …) that is not below n. <!-- rule: powers -->
 # - It runs once for each of these shapes, also when sizes come in any order and come again. <!-- rule: once -->
-# - Two functions made by `bucketed` know nothing of each other. <!-- rule: apart -->
+# - Two functions that `bucketed` made from different `f` know nothing of each other. <!-- rule: apart -->
 #
 # Results are JAX or NumPy arrays.
 
