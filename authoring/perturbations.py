@@ -91,10 +91,10 @@ def _wrap_all(space, names, kind):
             if is_tensor(a):
                 if a.device.type == "meta":
                     return False
-                return not close_tensors(a.to(torch.complex128), b.to(torch.complex128), rtol=1e-6, atol=1e-12)
-            return not close_arrays(a, b, rtol=1e-6, atol=1e-12)
+                return not close_tensors(a.to(torch.complex128), b.to(torch.complex128), rtol=1e-6, atol=1e-12, equal_nan=True)
+            return not close_arrays(a, b, rtol=1e-6, atol=1e-12, equal_nan=True)
         try:
-            return bool(old != new)
+            return bool(old != new) and not (old != old and new != new)  # a NaN that stays one
         except Exception:
             return True
 

@@ -211,8 +211,8 @@ def clean_environment(source: dict[str, str], scratch: str) -> dict[str, str]:
     """The few variables that student code gets; nothing that could be a password."""
     kept = {name: value for name, value in source.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)}
     own = dict.fromkeys(("HOME", "TMPDIR", "UNIT24_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"), scratch)
-    # A forgotten breakpoint has nobody to talk to; it would look like code that watches other code run.
-    return {**kept, **own, "USER": "student", "LOGNAME": "student", "PYTHONBREAKPOINT": "0"}
+    # A forgotten breakpoint has nobody to talk to; GitPython starts git as it is imported, unless told not to.
+    return {**kept, **own, "USER": "student", "LOGNAME": "student", "PYTHONBREAKPOINT": "0", "GIT_PYTHON_REFRESH": "quiet"}
 
 
 KEPT_VARIABLES = {
@@ -343,7 +343,7 @@ _SYSTEM = (
     "/sys/devices/system/node",
     "/sys/kernel/mm/transparent_hugepage",
 )
-_OWN = ("cgroup", "cpuset", "limits", "maps", "smaps", "smaps_rollup", "stat", "statm", "status")  # not mem, not environ
+_OWN = ("cgroup", "cmdline", "cpuset", "limits", "maps", "smaps", "smaps_rollup", "stat", "statm", "status")  # not mem, not environ
 
 
 def landlock_version() -> int:

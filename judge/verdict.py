@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import signal
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 
 from course.parts import Exercise
 from judge.protocol import Usage
@@ -30,9 +30,8 @@ class Verdict:
     report: object = field(default=None, compare=False)  # what the candidate left in ``__report__``
 
     def as_dict(self) -> dict:
-        said = asdict(self)
-        said.pop("report")
-        return said
+        """All but the report, which is the candidate's own: it may be nested too deeply to be copied."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "report"}
 
     @classmethod
     def from_dict(cls, said: dict) -> Verdict:

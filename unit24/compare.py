@@ -251,14 +251,14 @@ def _relation(a, e, allowed) -> str:
         return ""
     if not np.abs(a).max() > 0:
         return "; every value is zero" if a.size > 1 else ""
-    if close(a, -e):
-        return "; the sign is flipped"
-    scale = np.frexp(np.abs(e).max())[1]  # squares of very small or large values would be 0 or infinite
+    scale = np.frexp(np.abs(e).max())[1]  # differences and squares of very small or large values would be 0 or infinite
     with np.errstate(over="ignore"):
         a, e = (np.ldexp(x.real, -scale) + 1j * np.ldexp(x.imag, -scale) for x in (a, e))
+        allowed = np.ldexp(allowed, -scale)
     if np.abs(a).max() > 1e100:  # so much larger that a relation says nothing, and its squares overflow
         return ""
-    allowed = np.ldexp(allowed, -scale)
+    if close(a, -e):
+        return "; the sign is flipped"
     factor = np.vdot(e, a) / np.vdot(e, e)
     f = float(factor.real)
     telling = any(1.5 < abs(x) <= 1000 and abs(x - round(x)) < 1e-4 for x in (f, 1 / f)) if abs(f) > 1e-100 else False

@@ -170,6 +170,18 @@ def test_perturbations_change_results(kind):
     assert space["__report__"]["changed"] == 2
 
 
+def test_a_nan_that_stays_one_is_no_change():
+    """An exercise whose results are NaN was said to let spoilt results pass."""
+    import torch
+
+    results = {"number": float("nan"), "tensor": torch.tensor([float("nan")]), "array": torch.tensor([float("nan")]).numpy()}
+    for value in results.values():
+        space = {"value": value}
+        exec(perturbed("def f():\n    return value\n", frozenset({"f"}), "doubled"), space)
+        space["f"]()
+        assert space["__report__"]["changed"] == 0
+
+
 def test_the_command(tmp_path):
     copy_lesson(SMALL, tmp_path / "lessons")
     call = [str(Path(sys.executable).with_name("unit24")), "audit", "--root", str(tmp_path)]

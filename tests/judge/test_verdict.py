@@ -1,9 +1,11 @@
 """What an ending is told as, from a table: no process needed."""
 
+import json
+
 import pytest
 
 from judge.protocol import Usage
-from judge.verdict import MESSAGE_LIMIT, Ending, verdict_on
+from judge.verdict import MESSAGE_LIMIT, Ending, Verdict, verdict_on
 
 DONE, KILLED, SEGFAULT, CPU = Usage(0, 0.1, 10), Usage(-9, 0.1, 10, True), Usage(-11, 0.1, 10), Usage(-24, 3.0, 10)
 
@@ -64,3 +66,11 @@ def test_a_report_may_be_anything(report, small):
     verdict = verdict_on(small.exercise("mean_gap"), ending)
     assert verdict.report == (5 if report == "5" else None)
     assert len(verdict.message) == MESSAGE_LIMIT + 1
+
+
+def test_a_report_nested_as_deep_as_json_reads_stays_out_of_what_is_kept(small):
+    """An answer's own ``__report__``, copied into the journal, ended the grading of the class in a RecursionError."""
+    deep = "[" * 900 + "]" * 900
+    verdict = verdict_on(small.exercise("mean_gap"), Ending("verdict", DONE, 2, told=told("passed", report=deep)))
+    assert verdict.report is not None
+    assert Verdict.from_dict(json.loads(json.dumps(verdict.as_dict()))) == verdict

@@ -131,8 +131,12 @@ SWEEP = "from drawn import drawn\n\ndef test_all():\n    assert drawn(range(9), 
 
 
 def test_sweeps(tmp_path, capsys, monkeypatch):
-    """Test files that draw are run with all that they have; one that fails, or does not run, proves nothing."""
+    """Test files that draw are run with all that they have; one that fails, or does not run, proves nothing.
+
+    The project's own ``-q`` took pytest's last line away, and every sweep that passed was said to fall short.
+    """
     (tmp_path / "tests").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -q\n")
     file = tmp_path / "tests" / "test_many.py"
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "support"), prepend=os.pathsep)
 

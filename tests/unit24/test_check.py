@@ -3,6 +3,7 @@
 import linecache
 import random
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -479,5 +480,7 @@ def test_how_tiny_and_huge_values_are_related_is_told():
     ],
 )  # fmt: skip
 def test_whatever_lies_far_apart_is_told_as_different(seen, wanted):
-    """About 1e308 times the expected, and a whole number beyond the largest float, ended in an error of this package."""
-    assert "expected" in message(check.equal, seen, wanted, "it", rtol=0, atol=0)
+    """About 1e308 times the expected, and a whole number beyond the largest float, ended in an error of this package; NumPy's overflows were told, too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "expected" in message(check.equal, seen, wanted, "it", rtol=0, atol=0)
