@@ -36,6 +36,7 @@ def main() -> None:
     by_hand = [line for line in now if line.endswith(BY_HAND)]
     lessons = [read(ROOT / "lessons" / f"{name}.py") for name in lesson_names()]
     here = met([need for lesson in lessons for need in lesson.needs] + ALSO)
+    here |= {name.removesuffix("-cpu") for name in here}  # what a lesson needs here has there the build for both
     listed = dict(re.findall(r"^([\w.-]+)==([^+\s]+)", text, re.MULTILINE))  # without the mark of a CUDA build
     kept = [f"{name}=={version}" for name, version in listed.items() if canonical(name) in here]
     path.write_text("\n".join([*head, *by_hand, *kept]) + "\n", encoding="utf-8")
