@@ -27,10 +27,11 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 @dataclass(frozen=True)
 class Course:
-    """Cells of the student that run before the answer, in order: (label, source). `words` say so in a message."""
+    """Cells of the student that run before the answer, and after it, in order: (label, source). `words` say so in a message."""
 
     words: str
     cells: tuple[tuple[str, str], ...]
+    after: tuple[tuple[str, str], ...] = ()
 
 
 ALONE = Course("", ())
@@ -41,17 +42,21 @@ def courses(submission: Submission, exercise: Exercise, source: str, cells: Less
 
     1. Alone, but for cells that define what neither the lesson nor Python has.
     2. With the cells before it that define or change, globally, what it uses.
-    3. With everything that the student wrote before it, in order.
+    3. With everything that the student wrote before it, in order, and with what they wrote between it and its tests that
+       defines it again, or changes it or what it uses.
     """
     before = [piece for piece in submission.before(exercise.id) if piece.source]
+    between = [piece for piece in submission.between(exercise.id) if piece.source]
+    defined, named = _defined(source), names_in(source)
+    after = _as_cells(_used(between, exercise, defined | named | exercise.names))
     found = [
         Course("", _as_cells(_missing(submission, exercise, source, cells))),
-        Course("with the cells that change what it uses", _as_cells(_used(before, source, exercise))),
-        Course("with everything that you wrote before it", _as_cells(before)),
+        Course("with the cells that change what it uses", _as_cells(_used(before, exercise, named - defined))),
+        Course(f"with everything that you wrote before {'its tests' if after else 'it'}", _as_cells(before), after),
     ]
     seen: list[Course] = []
     for course in found:
-        if all(course.cells != other.cells for other in seen):
+        if all((course.cells, course.after) != (other.cells, other.after) for other in seen):
             seen.append(course)
     return tuple(seen)
 
@@ -68,14 +73,17 @@ def judge_best(bench: Bench, exercise: Exercise, source: str, ways: tuple[Course
     """The best verdict on an answer over its courses of events; of equals the first."""
     best = None
     for course in ways:
-        verdict = bench.judge(exercise, source, course.cells, OWN_SLACK if course.words else 1.0)
+        whole = "\n\n".join([source, *(text for _, text in course.after)])
+        verdict = bench.judge(exercise, whole, course.cells, OWN_SLACK if course.words else 1.0)
         if best is None or verdict.points > best.points:
             best = verdict
             if course.words:
-                said = "cell " + ", ".join(label for label, _ in course.cells)
+                said = "cell " + ", ".join(label for label, _ in course.cells + course.after)
                 best = dataclasses.replace(verdict, message=f"{verdict.message} (Judged {course.words}: {said}.)")
-        if best.points >= best.max_points or verdict.status == "not attempted":
+        if best.points >= best.max_points:
             break
+        if verdict.status == "not attempted" and not any(way.after for way in ways):  # what stands before a stub cannot help it
+            return Judged(best, len(ways))
     return Judged(best, ways.index(course) + 1)
 
 
@@ -96,15 +104,15 @@ def _missing(submission: Submission, exercise: Exercise, source: str, cells: Les
     return [piece for piece in others if piece in chosen]
 
 
-def _used(before: list[Written], source: str, exercise: Exercise) -> list[Written]:
-    """Of the cells before an answer those that define or change, globally, what it or they use."""
-    wanted = set(names_in(source) - _defined(source))
+def _used(pieces: list[Written], exercise: Exercise, names: frozenset[str]) -> list[Written]:
+    """Of other cells those that define or change, globally, one of `names` or what they use themselves."""
+    wanted = set(names)
     chosen: set[Written] = set()
-    while more := [p for p in before if p not in chosen and p.exercise != exercise.id and _changes(p.source, wanted)]:
+    while more := [p for p in pieces if p not in chosen and p.exercise != exercise.id and _changes(p.source, wanted)]:
         chosen.update(more)
         for piece in more:
             wanted |= names_in(piece.source)
-    return [piece for piece in before if piece in chosen]
+    return [piece for piece in pieces if piece in chosen]
 
 
 @functools.lru_cache(maxsize=2_000)  # a cell is looked at for each exercise after it

@@ -84,7 +84,7 @@ class Journal:
 
         So an answer that is right alone is not judged again because of what changed in other cells.
         """
-        cells = [json.dumps(way.cells) for way in ways]
+        cells = [json.dumps([way.cells, way.after] if way.after else way.cells) for way in ways]
         return [hash_of(self._states[exercise.id], source, *cells[:tried]) for tried in range(1, len(ways) + 1)]
 
     def find(self, student: str, exercise: str, keys: list[str]) -> Verdict | None:
@@ -96,8 +96,7 @@ class Journal:
             file.seek(place)
             verdict = Entry.parse(file.readline()).verdict
         # One that fell short is final only where no course of events is left to try.
-        is_final = verdict.points >= verdict.max_points or verdict.status == "not attempted" or known == keys[-1]
-        return verdict if is_final else None
+        return verdict if verdict.points >= verdict.max_points or known == keys[-1] else None
 
     def add(self, student: str, key: str, verdict: Verdict) -> None:
         """Append a verdict; it is with the operating system when this returns."""

@@ -48,6 +48,7 @@ class Submission:
     sources: dict[str, str] = field(default_factory=dict)  # exercise id -> source, as in the notebook
     answers: dict[str, Prose] = field(default_factory=dict)  # by the written answer's id
     written: list[Written] = field(default_factory=list)  # all code that is the student's, in its order
+    tested: dict[str, int] = field(default_factory=dict)  # exercise id -> how many of them stand before the end of its tests
     after: dict[str, list[str | Prose]] = field(default_factory=dict)  # cell id -> own code and text that stood after it
     findings: list[str] = field(default_factory=list)
     readable: bool = True
@@ -62,6 +63,14 @@ class Submission:
         """What the student wrote before the (last) cell of an exercise; everything, where it has no cell."""
         places = [place for place, piece in enumerate(self.written) if piece.exercise == exercise]
         return self.written[: places[-1]] if places else list(self.written)
+
+    def between(self, exercise: str) -> list[Written]:
+        """What stands between the (last) cell of an exercise and its tests, or the next exercise's cell where they are missing."""
+        places = [place for place, piece in enumerate(self.written) if piece.exercise == exercise]
+        if not places:
+            return []
+        following = self.written[places[-1] + 1 : self.tested.get(exercise)]
+        return list(itertools.takewhile(lambda piece: not piece.exercise, following))
 
 
 class LessonCells:
@@ -141,13 +150,14 @@ def _read(path: Path, student: str, cells: LessonCells) -> Submission:
             texts.setdefault(name, []).append(prose_of(cell, source))
         elif is_code and not name.startswith("quiz_"):
             text = untitled(source)
-            if same_code(text) in cells.released or is_blank(text):
-                continue
             locked = name.startswith("test_") or name == "setup"
-            added = _added(plain_python(text), cells, name == "setup") if locked or "check.exercise" in text else plain_python(text)
-            if not is_blank(added):
-                result.written.append(Written(label, added))
-                result.after.setdefault(last_known, []).append(added if locked else text)
+            if same_code(text) not in cells.released and not is_blank(text):
+                added = _added(plain_python(text), cells, name == "setup") if locked or "check.exercise" in text else plain_python(text)
+                if not is_blank(added):
+                    result.written.append(Written(label, added))
+                    result.after.setdefault(last_known, []).append(added if locked else text)
+            if name.startswith("test_"):
+                result.tested[name.removeprefix("test_")] = len(result.written)
         elif cell.get("cell_type") == "markdown" and _bare(source) not in cells.prose:
             result.after.setdefault(last_known, []).append(prose_of(cell, source))
     for name in cells.exercises:

@@ -87,6 +87,25 @@ def merged_cells(n):
 
 
 @kind
+def answer_below_a_stub_that_was_touched(n):
+    """Random notebooks found it: the stub's cell, with a magic or a check of the student's added, was taken for the answer."""
+    n.write("mean_gap", "%matplotlib inline\ndef mean_gap(x, y):\n    raise NotImplementedError\n")
+    n.before("test_mean_gap", "def gap(x, y):\n    return mean_gap(x, y) / 0", RIGHT["mean_gap"], "1 / 0")
+
+
+@kind
+def answer_below_an_older_try_in_the_tests_cell(n):
+    n.write("mean_gap", "mean_gap = None")
+    n.prepend("test_mean_gap", RIGHT["mean_gap"])
+
+
+@kind
+def settings_below_the_answer(n):
+    n.write("mean_gap", USES.format("LENGTH['of'](x)"))
+    n.before("test_mean_gap", "LENGTH = {}", "LENGTH['of'] = len")
+
+
+@kind
 def import_in_the_setup_cell(n):
     n.prepend("setup", "import statistics")
     n.write("mean_gap", "def mean_gap(x, y):\n    if len(x) != len(y):\n        raise ValueError\n    return statistics.mean(a - b for a, b in zip(x, y))")
