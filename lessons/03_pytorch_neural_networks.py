@@ -864,12 +864,12 @@ plt.show()
 #
 # - Its parameters are `weight_x` [4 * hidden, inputs], `weight_h` [4 * hidden, hidden] and `bias` [4 * hidden]; it has no
 #   other, and no buffer. <!-- rule: parameters -->
-# - They start with random numbers, each drawn by itself, that lie evenly between $-1/\sqrt{\text{hidden}}$ and $1/\sqrt{\text{hidden}}$, except for one part: the quarter of
+# - They start with random numbers, each drawn by itself, in one cell and in two made one after the other, that lie evenly between $-1/\sqrt{\text{hidden}}$ and $1/\sqrt{\text{hidden}}$, except for one part: the quarter of
 #   `bias` that belongs to the forget gate starts at 1 (Jozefowicz et al., 2015, https://proceedings.mlr.press/v37/jozefowicz15.html). <!-- rule: start -->
 # - `cell(x, state)`, x of shape `[n, inputs]` and `state` a tuple (h, c), both `[n, hidden]`, returns the tuple of the new h and the new c, with the
 #   parts of z in the order i, f, g, o. <!-- rule: step -->
 # - `cell(x)` and `cell(x, None)` begin with zeros in the dtype of x. <!-- rule: zeros -->
-# - Gradients flow to the parameters, to x and to the state that was given, through 1 to 12 steps. <!-- rule: gradients -->
+# - Gradients flow to the parameters, to x and to the state that was given, through 1 to 12 steps, in both dtypes. Where z is near -100 or 100 they are not NaN. <!-- rule: gradients -->
 # - What was given stays as it was, also inside `torch.no_grad()`, and no call remembers another. <!-- rule: unchanged -->
 #
 # n is from 1 to 70; x and state have the dtype of the cell, float32 or float64, and their numbers are at most 100 in size.
@@ -904,11 +904,12 @@ class LSTMCell(nn.Module):
 # %% tests="lstm_cell" points=2
 @check.scenario
 def new_cell(inputs, hidden, seed):
-    """The parameters of a new cell, and the names of what it keeps."""
+    """The parameters of a new cell, the names of what it keeps, and the parameters of the next new cell."""
     torch.manual_seed(seed)
-    cell = LSTMCell(inputs, hidden)
+    cell, second = LSTMCell(inputs, hidden), LSTMCell(inputs, hidden)
     trained = all(p.requires_grad and p.dtype == torch.float32 for p in cell.parameters())
-    return {name: p.detach() for name, p in cell.named_parameters()}, sorted({*cell.state_dict(), *dict(cell.named_buffers())}), trained
+    numbers, following = ({name: p.detach() for name, p in each.named_parameters()} for each in (cell, second))
+    return numbers, sorted({*cell.state_dict(), *dict(cell.named_buffers())}), trained, following
 
 
 @check.shared
@@ -980,6 +981,31 @@ def cell_by_torch(inputs, hidden, dtype, start, steps, graph, seed, x, h, c, ord
 
 
 @check.scenario
+def steep_gradients(dtype, seed, x, h, c):
+    """Gradients of one step of an LSTMCell(2, 8) for numbers up to 100."""
+    cell = LSTMCell(2, 8).to(dtype)
+    cell.load_state_dict(cell_numbers(2, 8, seed))
+    given = {name: part.to(dtype).requires_grad_() for name, part in (("x", x), ("h", h), ("c", c))}
+    state = cell(given["x"], (given["h"], given["c"]))
+    wanted = {**dict(cell.named_parameters()), **given}
+    return dict(zip(wanted, torch.autograd.grad(state[0].sum() + state[1].sum(), list(wanted.values()), allow_unused=True)))
+
+
+def check_steep(seed):
+    generator = torch.Generator().manual_seed(seed)
+    x, h, c = (size * (2 * torch.rand(40, width, generator=generator) - 1) for size, width in ((100, 2), (1, 8), (1, 8)))
+    expected = cell_by_torch(2, 8, torch.float64, "a state", 1, True, seed, x, h, c)["gradients"]
+    for dtype in (torch.float64, torch.float32):
+        found = steep_gradients(dtype, seed, x.clone(), h.clone(), c.clone())
+        what = f"the gradients of an LSTMCell(2, 8) in {str(dtype).removeprefix('torch.')} for one step, with x up to 100"
+        hint = "as in 1 / (1 + exp(-z)), where exp becomes inf: `torch.sigmoid` is safe"
+        for name, slope in expected.items():
+            if isinstance(found[name], torch.Tensor) and found[name].isnan().any():
+                check.true(False, f"{what}: that of {name} has NaNs; {hint}.")
+            check.equal(found[name], slope.to(dtype), f"{what}: that of {name}", rtol=1e-2, atol=1e-2)
+
+
+@check.scenario
 def cells_in_turn(settings):
     """Two steps of cells that are all made before any is used."""
     cells = [LSTMCell(*setting) for setting in settings]
@@ -992,14 +1018,14 @@ def cells_in_turn(settings):
 def check_cell_start():
     for seed in seeds:
         for inputs, hidden in ((1, 1), (3, 5), (40, 40), (20, 9)):
-            (numbers, names, trained), what = new_cell(inputs, hidden, seed), f"of an LSTMCell({inputs}, {hidden})"
+            (numbers, names, trained, following), what = new_cell(inputs, hidden, seed), f"of an LSTMCell({inputs}, {hidden})"
             shapes = {"weight_x": (4 * hidden, inputs), "weight_h": (4 * hidden, hidden), "bias": (4 * hidden,)}
             check.equal({name: tuple(n.shape) for name, n in numbers.items()}, shapes, f"the parameters {what}", "nn.Parameter each")
             check.equal(names, sorted(shapes), f"the names in state_dict() {what}", "nothing but the three parameters")
             check.true(trained, f"not all parameters {what} are float32 and require a gradient.")
             forget = numbers["bias"][hidden : 2 * hidden]
             check.equal(forget, torch.ones(hidden), f"the forget gate's quarter of the bias {what}", "the second quarter: the order is i, f, g, o")
-            rest = torch.cat([numbers["bias"][:hidden], numbers["bias"][2 * hidden :]])
+            rest, rest_too = (torch.cat([bias[:hidden], bias[2 * hidden :]]) for bias in (numbers["bias"], following["bias"]))
             for name, drawn in {"weight_x": numbers["weight_x"], "weight_h": numbers["weight_h"], "bias (without the forget gate's quarter)": rest}.items():
                 n, hint = drawn.numel(), "drawn evenly between plus and minus 1 / sqrt(hidden)"
                 drawn = drawn.double() * hidden**0.5  # the limits: beyond them once in 10**9 cells or more
@@ -1011,6 +1037,12 @@ def check_cell_start():
                     away = ((drawn.flatten().sort().values + 1) / 2 - torch.linspace(0, 1, n, dtype=torch.float64)).abs().max()
                     check.between(away, 0, 3.3 / n**0.5, f"how far the share of numbers below a value is from an even one, in {name} {what},", hint)
                 check.true(len(drawn.unique()) > 0.9 * drawn.numel(), f"numbers in {name} {what} repeat: each is drawn by itself.")
+            drawn = torch.cat([part.flatten() for part in (numbers["weight_x"], numbers["weight_h"], rest)])
+            known = drawn.abs().unique()
+            check.true(len(known) > 0.9 * len(drawn), f"numbers repeat in two of the parameters {what}: each is drawn by itself.")
+            second = torch.cat([part.flatten() for part in (following["weight_x"], following["weight_h"], rest_too)]).abs()
+            again = float(torch.isin(second, known).double().mean())
+            check.between(again, 0, 0.1, f"the share of numbers that a second LSTMCell({inputs}, {hidden}) has from the first", "each is drawn at random, not from a seed of one's own")
         check.true(not torch.equal(new_cell(3, 5, seed)[0]["weight_x"], new_cell(3, 5, seed + 1)[0]["weight_x"]), "two cells start with the same numbers after different seeds: they are drawn at random.")
 
 
@@ -1054,6 +1086,8 @@ with check.exercise("lstm_cell"):
             rtol=rtol,
             atol=rtol / 10,
         )
+    for seed in seeds:
+        check_steep(seed)
 check.points(2)
 
 # %% [markdown]

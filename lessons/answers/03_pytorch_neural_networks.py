@@ -2172,6 +2172,81 @@ class LSTMCell(nn.Module):
         return o.sigmoid() * c.tanh(), c
 
 
+# %% wrong="lstm_cell" breaks="gradients" says="has NaNs"
+# Misunderstands: 1 / (1 + exp(-z)) is the sigmoid everywhere; in float32 exp(89) is inf, and the gradient 0 * inf.
+class LSTMCell(nn.Module):
+    def __init__(self, inputs: int, hidden: int):
+        super().__init__()
+        bound = hidden**-0.5
+        self.hidden = hidden
+        self.weight_x = nn.Parameter(torch.empty(4 * hidden, inputs).uniform_(-bound, bound))
+        self.weight_h = nn.Parameter(torch.empty(4 * hidden, hidden).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(4 * hidden).uniform_(-bound, bound))
+        with torch.no_grad():
+            self.bias[hidden : 2 * hidden] = 1
+
+    @staticmethod
+    def sigma(z):
+        return 1 / (1 + torch.exp(-z))
+
+    def forward(self, x: torch.Tensor, state=None):
+        h, c = (x.new_zeros(len(x), self.hidden),) * 2 if state is None else state
+        i, f, g, o = (x @ self.weight_x.T + h @ self.weight_h.T + self.bias).chunk(4, dim=1)
+        c = self.sigma(f) * c + self.sigma(i) * torch.tanh(g)
+        return self.sigma(o) * torch.tanh(c), c
+
+
+# %% wrong="lstm_cell" breaks="start" says="repeat in two of the parameters"
+# Misunderstands: so that a seed repeats the start, each parameter is drawn with a generator that begins at that seed.
+class LSTMCell(nn.Module):
+    def __init__(self, inputs: int, hidden: int):
+        super().__init__()
+        bound = hidden**-0.5
+        self.hidden = hidden
+
+        def draw(*shape):
+            generator = torch.Generator().manual_seed(torch.initial_seed())
+            return torch.empty(*shape).uniform_(-bound, bound, generator=generator)
+
+        self.weight_x = nn.Parameter(draw(4 * hidden, inputs))
+        self.weight_h = nn.Parameter(draw(4 * hidden, hidden))
+        self.bias = nn.Parameter(draw(4 * hidden))
+        with torch.no_grad():
+            self.bias[hidden : 2 * hidden] = 1
+
+    def forward(self, x: torch.Tensor, state=None):
+        h, c = (x.new_zeros(len(x), self.hidden),) * 2 if state is None else state
+        i, f, g, o = (x @ self.weight_x.T + h @ self.weight_h.T + self.bias).chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+
+# %% wrong="lstm_cell" breaks="start" says="from the first"
+# Misunderstands: a cell has a generator of its own, which begins at the global seed.
+class LSTMCell(nn.Module):
+    def __init__(self, inputs: int, hidden: int):
+        super().__init__()
+        bound = hidden**-0.5
+        self.hidden = hidden
+
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+
+        def draw(*shape):
+            return torch.empty(*shape).uniform_(-bound, bound, generator=generator)
+
+        self.weight_x = nn.Parameter(draw(4 * hidden, inputs))
+        self.weight_h = nn.Parameter(draw(4 * hidden, hidden))
+        self.bias = nn.Parameter(draw(4 * hidden))
+        with torch.no_grad():
+            self.bias[hidden : 2 * hidden] = 1
+
+    def forward(self, x: torch.Tensor, state=None):
+        h, c = (x.new_zeros(len(x), self.hidden),) * 2 if state is None else state
+        i, f, g, o = (x @ self.weight_x.T + h @ self.weight_h.T + self.bias).chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+
 # %% right="lstm_cell"
 # Parts computed one by one, with functions.
 class LSTMCell(nn.Module):
