@@ -87,7 +87,7 @@ print("after .double():", {"mean": module.mean.dtype, "offset": module.offset.dt
 #   to `hidden`, and `last`, an `nn.Linear` from `hidden` to `outputs`. It has no other parameter. <!-- rule: parameters -->
 # - Its buffers are `mean` (`inputs` zeros) and `scale` (`inputs` ones), both in `state_dict()`. It has no other
 #   buffer. <!-- rule: buffers -->
-# - A new one is in float32. `model.double()` and `model.to("meta")` take all of it with them: the result has the new dtype, or
+# - A new one is in float32. `model.double()` and `model.to("meta")` take all of it with them: what `model(x)` returns has the new dtype, or
 #   is on that device. <!-- rule: moves -->
 # - `model(x)`, x of shape `[1 to 70 rows, inputs]`, returns `gain * last(relu(first((x - mean) / scale)))`, with what the parameters
 #   and buffers hold now. <!-- rule: forward -->
@@ -97,7 +97,7 @@ print("after .double():", {"mean": module.mean.dtype, "offset": module.offset.dt
 #   forgotten. <!-- rule: fit -->
 # - `x` and `data` stay as they were, and `fit` leaves the parameters alone. <!-- rule: unchanged -->
 #
-# `x` and `data` have the dtype of the model, float32 or float64; numbers have sizes up to 100. Where a column of `data` does not vary,
+# `x` and `data` have the dtype of the model, float32 or float64; numbers have sizes up to 100. `fit` is called on the CPU, with `data` that requires no gradient. Where a column of `data` does not vary,
 # its numbers are whole or below 4, so that rounding in float32 stays below the limit.
 
 
@@ -153,7 +153,8 @@ def new_net(inputs, hidden, outputs, dtype, device):
     }
     net = net.to(device=device, dtype=dtype)
     result = net(torch.ones(3, inputs, dtype=dtype, device=device))
-    net.fit(torch.ones(3, inputs, dtype=dtype, device=device))
+    if device == "cpu":
+        net.fit(torch.ones(3, inputs, dtype=dtype))
     again = net(torch.ones(3, inputs, dtype=dtype, device=device))
     return seen | {"result": [result.dtype, result.device.type], "after fit": [again.dtype, again.device.type]}
 
@@ -357,7 +358,7 @@ draw_combs({"kernel 3": (3, 1, 0, 1), "padding 1": (3, 1, 1, 1), "stride 2, padd
 # 7, stride from 1 to 3, dilation from 1 to 8.
 #
 # - It returns how many places of the input lie between the first and the last one that a single output of the last layer
-#   depends on, both counted, as an `int`. Padding plays no part. <!-- rule: field -->
+#   depends on, both counted, as an `int`: 5 for `[(3, 1, 2)]`. Padding plays no part. <!-- rule: field -->
 # - The list stays as it was. <!-- rule: list -->
 #
 # `count_parameters(model)`: a module with up to 20 others in it.
@@ -594,9 +595,9 @@ plt.show()
 # - `conv1` is an `nn.Conv2d` from `inputs` to `outputs` with kernel 3, padding 1, this stride and no bias; `conv2` one from `outputs` to
 #   `outputs` with kernel 3, padding 1, stride 1 and no bias. <!-- rule: convs -->
 # - `norm1` and `norm2` are an `nn.BatchNorm2d` each, after `conv1` and after `conv2`. <!-- rule: norms -->
-# - `shortcut` has no parameters and no buffers where stride is 1 and `inputs` equals `outputs`. Else it is an `nn.Sequential` of two: an
+# - `shortcut` is an `nn.Module` with no parameters and no buffers where stride is 1 and `inputs` equals `outputs`. Else it is an `nn.Sequential` of two: an
 #   `nn.Conv2d` from `inputs` to `outputs` with kernel 1, this stride, no padding and no bias, and an `nn.BatchNorm2d`. <!-- rule: shortcut -->
-# - There are no other parameters and buffers. The batch norms are made with no setting but their width. <!-- rule: nothing_else -->
+# - There are no other parameters and buffers. The batch norms are made with no setting but their width. What numbers all of them start with is up to you. <!-- rule: nothing_else -->
 # - `block(x)` returns relu(norm2(conv2(relu(norm1(conv1(x))))) + shortcut(x)); in training mode the batch norms do what they always do
 #   there. <!-- rule: forward -->
 # - Gradients reach all parameters and x. <!-- rule: gradients -->
@@ -1885,9 +1886,6 @@ with check.exercise("initialise"):
     seeds.append(another)
     ### END HIDDEN TESTS
     for seed in seeds:
-        for inputs, outputs in ((1, 1), (2, 1), (3, 4)):
-            z = small_layers(inputs, outputs, seed).double() * (inputs / 2) ** 0.5
-            check_free(z, f"the weights of 300 nn.Linear({inputs}, {outputs})")
         for kind in ("one linear layer", "convolutions", "a nested model"):
             numbers, shapes, what = check_start(kind, torch.float64 if kind == "convolutions" else torch.float32, seed)
             if kind == "one linear layer":
@@ -1905,6 +1903,9 @@ with check.exercise("initialise"):
                 for second in shapes:
                     alike = name != second and numbers[name].shape == numbers[second].shape and torch.equal(numbers[name], numbers[second])
                     check.true(not alike, f"`{name}` and `{second}` of {what} start with the same numbers: each is drawn by itself.")
+        for inputs, outputs in ((1, 1), (2, 1), (3, 4)):
+            z = small_layers(inputs, outputs, seed).double() * (inputs / 2) ** 0.5
+            check_free(z, f"the weights of 300 nn.Linear({inputs}, {outputs})")
 check.points(2)
 
 # %% [markdown]
@@ -2004,7 +2005,7 @@ class Classifier(nn.Module):
 # - All of it is in eval mode, and all parameters require a gradient. <!-- rule: ready -->
 # - Two calls give two models that share no memory. <!-- rule: apart -->
 # - A file with a program or a whole `nn.Module` in it is refused with `pickle.UnpicklingError`, and no program in it runs. <!-- rule: safe -->
-# - If `"state"` lacks a parameter, a `running_mean` or a `running_var`, or has a name that the model does not have, it raises a `RuntimeError`. <!-- rule: strict -->
+# - If `"state"` lacks a parameter, a `running_mean` or a `running_var` (nothing is promised for `num_batches_tracked`), or has a name that the model does not have, it raises a `RuntimeError`. <!-- rule: strict -->
 
 
 # %% exercise="save_and_load" minutes=15 difficulty=1
@@ -2306,7 +2307,7 @@ for number, (network, x) in enumerate(ward.values(), 1):
 # - `"dead units"`: of an `nn.ReLU` at least half of the units (the columns of its result) give 0 for every row of x. The name is that of the first such ReLU. Before it, and in patients without this illness, fewer than a quarter do. <!-- rule: dead -->
 # - `"exploding scale"`: the result of an `nn.Linear` has a root mean square of more than 100 times that of x. The name is that of the first such layer. Before it, and in patients without this illness, it is at most 20 times. <!-- rule: exploding -->
 # - `"forgotten eval"`: an `nn.Dropout` or `nn.BatchNorm1d` is in training mode. The name is that of the first one. Other modules may be in any mode: they do not look at it. <!-- rule: eval -->
-# - `"shared weights"`: an `nn.Linear` has the same weight (the same `nn.Parameter`) as one before it; the name is that of the later one. Or one and the same `nn.Linear` is called twice in a pass; the name is its own. <!-- rule: shared -->
+# - `"shared weights"`: an `nn.Linear` has the same weight (the same `nn.Parameter`) as one before it; the name is that of the later one. Or one and the same `nn.Linear` stands in two places and is called twice in a pass; the name is that of its first place, the only one that `named_modules()` gives. <!-- rule: shared -->
 # - `"healthy"`, with the name `""`, if it has none of these. <!-- rule: healthy -->
 # - The model is as before: numbers of parameters and buffers, modes, gradients, and the hooks that others registered. And x is as before. <!-- rule: unchanged -->
 #

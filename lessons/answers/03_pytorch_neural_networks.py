@@ -525,6 +525,25 @@ class ScaledNet(torch.nn.Module):
         return torch.relu(self.first((x - self.mean) / self.scale)) @ (self.last.weight * self.gain[:, None]).T + self.last.bias * self.gain
 
 
+# %% right="scaled_net"
+class ScaledNet(nn.Module):
+    def __init__(self, inputs: int, hidden: int, outputs: int):
+        super().__init__()
+        self.first, self.last = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
+        self.gain = nn.Parameter(torch.ones(outputs))
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("scale", torch.ones(inputs))
+
+    def fit(self, data: torch.Tensor) -> None:
+        for column, numbers in enumerate(data.T):
+            scale = float(numbers.double().std(correction=0))  # looks at values: not on meta
+            self.mean[column] = float(numbers.double().mean())
+            self.scale[column] = 1 if scale < 1e-6 else scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gain * self.last(F.relu(self.first((x - self.mean) / self.scale)))
+
+
 # %% equivalent="scaled_net" because="no column's standard deviation is 0.000001 to the last digit"
 # - self.scale = torch.where(scale < 1e-6, 1, scale)
 # + self.scale = torch.where((scale <= 1e-06), 1, scale)
