@@ -173,10 +173,11 @@ class ScaledNet(nn.Module):
     def fit(self, data: torch.Tensor) -> None:
         scale = data.std(0, correction=0)
         self.mean = data.mean(0)
-        self.scale = torch.where(scale < 1e-6, torch.ones(len(scale)), scale)
+        self.scale = torch.where(scale < 1e-6, 1, scale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.gain * self.last(F.relu(self.first((x - self.mean) / self.scale)))
+        z = self.first((x - self.mean) / self.scale)
+        return self.gain * self.last(torch.where(z > 0, z, torch.zeros(z.shape)))
 
 
 # %% wrong="scaled_net" breaks="forward" says="gain is missing"
