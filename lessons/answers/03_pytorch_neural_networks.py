@@ -173,10 +173,11 @@ class ScaledNet(nn.Module):
     def fit(self, data: torch.Tensor) -> None:
         scale = data.std(0, correction=0)
         self.mean = data.mean(0)
-        self.scale = torch.where(scale < 1e-6, torch.ones(len(scale)), scale)
+        self.scale = torch.where(scale < 1e-6, 1, scale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.gain * self.last(F.relu(self.first((x - self.mean) / self.scale)))
+        z = self.first((x - self.mean) / self.scale)
+        return self.gain * self.last(torch.where(z > 0, z, torch.zeros(z.shape)))
 
 
 # %% wrong="scaled_net" breaks="forward" says="gain is missing"
@@ -523,6 +524,25 @@ class ScaledNet(torch.nn.Module):
 
     def forward(self, x):
         return torch.relu(self.first((x - self.mean) / self.scale)) @ (self.last.weight * self.gain[:, None]).T + self.last.bias * self.gain
+
+
+# %% right="scaled_net"
+class ScaledNet(nn.Module):
+    def __init__(self, inputs: int, hidden: int, outputs: int):
+        super().__init__()
+        self.first, self.last = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
+        self.gain = nn.Parameter(torch.ones(outputs))
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("scale", torch.ones(inputs))
+
+    def fit(self, data: torch.Tensor) -> None:
+        for column, numbers in enumerate(data.T):
+            scale = float(numbers.double().std(correction=0))  # looks at values: not on meta
+            self.mean[column] = float(numbers.double().mean())
+            self.scale[column] = 1 if scale < 1e-6 else scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gain * self.last(F.relu(self.first((x - self.mean) / self.scale)))
 
 
 # %% equivalent="scaled_net" because="no column's standard deviation is 0.000001 to the last digit"
@@ -2172,6 +2192,81 @@ class LSTMCell(nn.Module):
         return o.sigmoid() * c.tanh(), c
 
 
+# %% wrong="lstm_cell" breaks="gradients" says="has NaNs"
+# Misunderstands: 1 / (1 + exp(-z)) is the sigmoid everywhere; in float32 exp(89) is inf, and the gradient 0 * inf.
+class LSTMCell(nn.Module):
+    def __init__(self, inputs: int, hidden: int):
+        super().__init__()
+        bound = hidden**-0.5
+        self.hidden = hidden
+        self.weight_x = nn.Parameter(torch.empty(4 * hidden, inputs).uniform_(-bound, bound))
+        self.weight_h = nn.Parameter(torch.empty(4 * hidden, hidden).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(4 * hidden).uniform_(-bound, bound))
+        with torch.no_grad():
+            self.bias[hidden : 2 * hidden] = 1
+
+    @staticmethod
+    def sigma(z):
+        return 1 / (1 + torch.exp(-z))
+
+    def forward(self, x: torch.Tensor, state=None):
+        h, c = (x.new_zeros(len(x), self.hidden),) * 2 if state is None else state
+        i, f, g, o = (x @ self.weight_x.T + h @ self.weight_h.T + self.bias).chunk(4, dim=1)
+        c = self.sigma(f) * c + self.sigma(i) * torch.tanh(g)
+        return self.sigma(o) * torch.tanh(c), c
+
+
+# %% wrong="lstm_cell" breaks="start" says="repeat in two of the parameters"
+# Misunderstands: so that a seed repeats the start, each parameter is drawn with a generator that begins at that seed.
+class LSTMCell(nn.Module):
+    def __init__(self, inputs: int, hidden: int):
+        super().__init__()
+        bound = hidden**-0.5
+        self.hidden = hidden
+
+        def draw(*shape):
+            generator = torch.Generator().manual_seed(torch.initial_seed())
+            return torch.empty(*shape).uniform_(-bound, bound, generator=generator)
+
+        self.weight_x = nn.Parameter(draw(4 * hidden, inputs))
+        self.weight_h = nn.Parameter(draw(4 * hidden, hidden))
+        self.bias = nn.Parameter(draw(4 * hidden))
+        with torch.no_grad():
+            self.bias[hidden : 2 * hidden] = 1
+
+    def forward(self, x: torch.Tensor, state=None):
+        h, c = (x.new_zeros(len(x), self.hidden),) * 2 if state is None else state
+        i, f, g, o = (x @ self.weight_x.T + h @ self.weight_h.T + self.bias).chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+
+# %% wrong="lstm_cell" breaks="start" says="from the first"
+# Misunderstands: a cell has a generator of its own, which begins at the global seed.
+class LSTMCell(nn.Module):
+    def __init__(self, inputs: int, hidden: int):
+        super().__init__()
+        bound = hidden**-0.5
+        self.hidden = hidden
+
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+
+        def draw(*shape):
+            return torch.empty(*shape).uniform_(-bound, bound, generator=generator)
+
+        self.weight_x = nn.Parameter(draw(4 * hidden, inputs))
+        self.weight_h = nn.Parameter(draw(4 * hidden, hidden))
+        self.bias = nn.Parameter(draw(4 * hidden))
+        with torch.no_grad():
+            self.bias[hidden : 2 * hidden] = 1
+
+    def forward(self, x: torch.Tensor, state=None):
+        h, c = (x.new_zeros(len(x), self.hidden),) * 2 if state is None else state
+        i, f, g, o = (x @ self.weight_x.T + h @ self.weight_h.T + self.bias).chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+
 # %% right="lstm_cell"
 # Parts computed one by one, with functions.
 class LSTMCell(nn.Module):
@@ -3367,6 +3462,107 @@ class Dropout(nn.Module):
         return torch.where(keep, x / (1 - self.p), torch.zeros_like(x))
 
 
+# %% wrong="modes" breaks="running" says="not `torch.no_grad()`"
+# Misunderstands: inside torch.no_grad nothing is learnt, so the running numbers do not change there.
+class BatchNorm(nn.Module):
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            n, share = len(x), self.momentum
+            if torch.is_grad_enabled():
+                self.running_mean = (1 - share) * self.running_mean + share * mean.detach()
+                self.running_var = (1 - share) * self.running_var + share * var.detach() * n / (n - 1)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        keep = torch.rand_like(x) >= self.p
+        return keep * x / (1 - self.p)
+
+
+# %% wrong="modes" breaks="running" says="not `requires_grad`"
+# Misunderstands: a frozen layer keeps its running numbers, too.
+class BatchNorm(nn.Module):
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            n, share = len(x), self.momentum
+            if self.weight.requires_grad:
+                self.running_mean = (1 - share) * self.running_mean + share * mean.detach()
+                self.running_var = (1 - share) * self.running_var + share * var.detach() * n / (n - 1)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        keep = torch.rand_like(x) >= self.p
+        return keep * x / (1 - self.p)
+
+
+# %% wrong="modes" breaks="drop" says="inside `torch.no_grad()`"
+# Misunderstands: who needs no gradient does not train, so nothing is dropped.
+class BatchNorm(nn.Module):
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            n, share = len(x), self.momentum
+            self.running_mean = (1 - share) * self.running_mean + share * mean.detach()
+            self.running_var = (1 - share) * self.running_var + share * var.detach() * n / (n - 1)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+class Dropout(nn.Module):
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not (self.training and torch.is_grad_enabled()):
+            return x
+        keep = torch.rand_like(x) >= self.p
+        return keep * x / (1 - self.p)
+
+
 # %% right="modes"
 # With running numbers in place, and a bernoulli mask.
 class BatchNorm(nn.Module):
@@ -3745,6 +3941,201 @@ def check_layer_norm(layer_norm) -> None:
         torch.autograd.gradcheck(lambda *a: layer_norm(*a, 0.1), (x, weight.requires_grad_(), bias.requires_grad_()))
 
 
+# %% wrong="check_layer_norm" breaks="no_false_alarm" says="as far from exact as it may be"
+# Misunderstands: in float64 two correct ones agree nearly to the last digit.
+def check_layer_norm(layer_norm) -> None:
+    """Raise an error if `layer_norm(x, weight, bias, eps)` breaks a promise."""
+    torch_generator = torch.Generator().manual_seed(0)
+
+    def randn(*shape, dtype):
+        return torch.randn(shape, generator=torch_generator, dtype=torch.float64).to(dtype)
+
+    def wanted(x, weight, bias, eps):
+        return F.layer_norm(x.double(), x.shape[-1:], weight.double(), bias.double(), eps)
+
+    def run(x, weight, bias, eps):
+        kept = [tensor.detach().clone() for tensor in (x, weight, bias)]
+        y = layer_norm(x, weight, bias, eps)
+        assert y.shape == x.shape and y.dtype == x.dtype
+        for tensor, old in zip((x, weight, bias), kept):
+            assert torch.equal(tensor.detach(), old), "something given was changed"
+        return y
+
+    for dtype in (torch.float64, torch.float32):
+        close = {"rtol": 1e-7, "atol": 1e-8} if dtype == torch.float64 else {"rtol": 1e-3, "atol": 1e-3}
+        for shape in ((5,), (2,), (3, 4), (4, 4), (2, 3, 4), (1, 1, 5), (2, 3, 4, 5)):
+            for eps in (1e-5, 0.1, 1.0):
+                x, weight, bias = randn(*shape, dtype=dtype), randn(shape[-1], dtype=dtype), randn(shape[-1], dtype=dtype)
+                for order in (lambda t: t, lambda t: torch.stack([t, t], -1)[..., 0], lambda t: t.movedim(-1, 0).contiguous().movedim(0, -1)):
+                    torch.testing.assert_close(run(order(x), order(weight), order(bias), eps).double(), wanted(x, weight, bias, eps), **close)
+                given = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
+                exact = [tensor.double().clone().requires_grad_() for tensor in (x, weight, bias)]
+                push = randn(*shape, dtype=dtype)
+                found = torch.autograd.grad(run(*given, eps), given, push)
+                expected = torch.autograd.grad(wanted(*exact, eps), exact, push.double())
+                for one, other in zip(found, expected):
+                    if dtype == torch.float64:
+                        torch.testing.assert_close(one, other, **close)
+                    else:
+                        assert (one.double() - other).abs().max() <= 3e-3 * max(1.0, other.abs().max())
+        for number in (0.0, 4.0, -30.0):
+            weight, bias = randn(6, dtype=dtype), randn(6, dtype=dtype)
+            y = run(torch.full((3, 6), number, dtype=dtype), weight, bias, 1e-5)
+            torch.testing.assert_close(y, bias.expand(3, 6), **close)
+        x, weight, bias = randn(4, 6, dtype=dtype), randn(6, dtype=dtype), randn(6, dtype=dtype)
+        torch.testing.assert_close(run(x, weight, bias, 0.1)[2], run(x[2].clone(), weight, bias, 0.1), **close)
+        x = randn(8, 50, dtype=torch.float64)
+        x = (4000 + (x - x.mean(-1, keepdim=True)) / x.std(-1, correction=0, keepdim=True)).to(dtype)
+        weight, bias = torch.ones(50, dtype=dtype), torch.zeros(50, dtype=dtype)
+        away = (run(x, weight, bias, 1e-5).double() - wanted(x, weight, bias, 1e-5)).abs().max()
+        assert away < (0.012 if dtype == torch.float32 else 2e-5)
+
+
+# %% wrong="check_layer_norm" breaks="no_false_alarm" says="another order in memory"
+# Misunderstands: where x lies side by side in memory, so does the result.
+def check_layer_norm(layer_norm) -> None:
+    """Raise an error if `layer_norm(x, weight, bias, eps)` breaks a promise."""
+    torch_generator = torch.Generator().manual_seed(0)
+
+    def randn(*shape, dtype):
+        return torch.randn(shape, generator=torch_generator, dtype=torch.float64).to(dtype)
+
+    def wanted(x, weight, bias, eps):
+        return F.layer_norm(x.double(), x.shape[-1:], weight.double(), bias.double(), eps)
+
+    def run(x, weight, bias, eps):
+        kept = [tensor.detach().clone() for tensor in (x, weight, bias)]
+        y = layer_norm(x, weight, bias, eps)
+        assert y.is_contiguous() or not x.is_contiguous()
+        assert y.shape == x.shape and y.dtype == x.dtype
+        for tensor, old in zip((x, weight, bias), kept):
+            assert torch.equal(tensor.detach(), old), "something given was changed"
+        return y
+
+    for dtype in (torch.float64, torch.float32):
+        close = {"rtol": 3e-6, "atol": 3e-6} if dtype == torch.float64 else {"rtol": 1e-3, "atol": 1e-3}
+        for shape in ((5,), (2,), (3, 4), (4, 4), (2, 3, 4), (1, 1, 5), (2, 3, 4, 5)):
+            for eps in (1e-5, 0.1, 1.0):
+                x, weight, bias = randn(*shape, dtype=dtype), randn(shape[-1], dtype=dtype), randn(shape[-1], dtype=dtype)
+                for order in (lambda t: t, lambda t: torch.stack([t, t], -1)[..., 0], lambda t: t.movedim(-1, 0).contiguous().movedim(0, -1)):
+                    torch.testing.assert_close(run(order(x), order(weight), order(bias), eps).double(), wanted(x, weight, bias, eps), **close)
+                given = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
+                exact = [tensor.double().clone().requires_grad_() for tensor in (x, weight, bias)]
+                push = randn(*shape, dtype=dtype)
+                found = torch.autograd.grad(run(*given, eps), given, push)
+                expected = torch.autograd.grad(wanted(*exact, eps), exact, push.double())
+                for one, other in zip(found, expected):
+                    if dtype == torch.float64:
+                        torch.testing.assert_close(one, other, **close)
+                    else:
+                        assert (one.double() - other).abs().max() <= 3e-3 * max(1.0, other.abs().max())
+        for number in (0.0, 4.0, -30.0):
+            weight, bias = randn(6, dtype=dtype), randn(6, dtype=dtype)
+            y = run(torch.full((3, 6), number, dtype=dtype), weight, bias, 1e-5)
+            torch.testing.assert_close(y, bias.expand(3, 6), **close)
+        x, weight, bias = randn(4, 6, dtype=dtype), randn(6, dtype=dtype), randn(6, dtype=dtype)
+        torch.testing.assert_close(run(x, weight, bias, 0.1)[2], run(x[2].clone(), weight, bias, 0.1), **close)
+        x = randn(8, 50, dtype=torch.float64)
+        x = (4000 + (x - x.mean(-1, keepdim=True)) / x.std(-1, correction=0, keepdim=True)).to(dtype)
+        weight, bias = torch.ones(50, dtype=dtype), torch.zeros(50, dtype=dtype)
+        away = (run(x, weight, bias, 1e-5).double() - wanted(x, weight, bias, 1e-5)).abs().max()
+        assert away < (0.012 if dtype == torch.float32 else 2e-5)
+
+
+# %% wrong="check_layer_norm" breaks="raises, gradients" says="cuts bias from the graph"
+# Misunderstands: bias is only a term, its gradient needs no test.
+def check_layer_norm(layer_norm) -> None:
+    """Raise an error if `layer_norm(x, weight, bias, eps)` breaks a promise."""
+    source = torch.Generator().manual_seed(0)
+
+    def numbers(*shape, dtype):
+        return torch.randn(shape, generator=source, dtype=torch.float64).to(dtype)
+
+    def expected_of(x, weight, bias, eps):
+        x, weight, bias = x.double(), weight.double(), bias.double()
+        z = x - x.mean(-1, keepdim=True)
+        return z / (z.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+
+    def near(found, expected, what, limit):
+        assert not found.isnan().any(), f"nan in {what}"
+        away = (found.detach().double() - expected.detach()).abs().max()
+        assert away <= limit * max(1.0, float(expected.detach().abs().max())), f"{what}: {away} away"
+
+    def call(x, weight, bias, eps, limit):
+        """One call; all but the gradients."""
+        given = x, weight, bias
+        before = [tensor.detach().clone() for tensor in given]
+        found = layer_norm(x, weight, bias, eps)
+        assert found.shape == x.shape, f"shape {found.shape} for {x.shape}"
+        assert found.dtype == x.dtype, f"{found.dtype} for {x.dtype}"
+        for tensor, old, name in zip(given, before, ("x", "weight", "bias")):
+            assert torch.equal(tensor.detach(), old), f"{name} was changed"
+        near(found, expected_of(*before, eps), f"values for {list(x.shape)}, {x.dtype}, eps {eps}", limit)
+        return found
+
+    def slopes(x, weight, bias, eps, limit):
+        given = [tensor.detach().clone().requires_grad_() for tensor in (x, weight, bias)]
+        double = [tensor.detach().double().clone().requires_grad_() for tensor in (x, weight, bias)]
+        push = numbers(*x.shape, dtype=x.dtype)
+        found = torch.autograd.grad(call(*given[:2], bias, eps, limit), given[:2], push)
+        expected = torch.autograd.grad(expected_of(*double, eps), double[:2], push.double())
+        for name, one, other in zip(("x", "weight", "bias"), found, expected):
+            assert one.shape == other.shape
+            near(one, other, f"gradient of {name} for {list(x.shape)}, {x.dtype}, eps {eps}", limit)
+
+    def orders(tensor):
+        """The same numbers in other orders in memory."""
+        yield tensor
+        yield torch.stack([tensor, tensor + 1], -1)[..., 0]
+        yield torch.cat([tensor.flatten()[:1], tensor.flatten()])[1:].view(tensor.shape)
+        if tensor.ndim > 1:
+            yield tensor.transpose(0, -1).contiguous().transpose(0, -1)
+            yield tensor.movedim(-1, 0).contiguous().movedim(0, -1)
+
+    shapes = (6,), (2,), (5, 6), (6, 6), (1, 4), (4, 2), (3, 1, 5), (2, 3, 4), (4, 4, 4), (1, 1, 1, 3), (2, 3, 4, 5), (3, 3, 3, 3), (3, 130)
+    for dtype, limit in ((torch.float64, 3e-6), (torch.float32, 3e-3)):
+        for shape in shapes:
+            width = shape[-1]
+            for eps, size in ((1e-5, 1.0), (1.0, 1.0), (0.03, 0.2)):
+                x = 0.7 + size * numbers(*shape, dtype=dtype)
+                weight, bias = numbers(width, dtype=dtype) + 0.3, numbers(width, dtype=dtype)
+                call(x, weight, bias, eps, limit)
+                slopes(x, weight, bias, eps, limit)
+        # any order in memory, of each of the three
+        for shape in ((6,), (4, 5), (2, 3, 4), (2, 3, 4, 5)):
+            x, weight, bias = numbers(*shape, dtype=dtype), numbers(shape[-1], dtype=dtype), numbers(shape[-1], dtype=dtype)
+            for other in orders(x):
+                call(other, weight, bias, 0.1, limit)
+            for other in orders(weight):
+                call(x, other, bias, 0.1, limit)
+            for other in orders(bias):
+                call(x, weight, other, 0.1, limit)
+        # no vector depends on another
+        x, weight, bias = numbers(5, 4, 7, dtype=dtype), numbers(7, dtype=dtype), numbers(7, dtype=dtype)
+        alone = call(x[2:3, 1:2].clone(), weight, bias, 0.01, limit)
+        loud = x.clone()
+        loud[0], loud[:, 3] = 3000 * loud[0], 20.0
+        for company in (x, loud):
+            near(call(company, weight, bias, 0.01, limit)[2:3, 1:2], alone.double(), "a vector in company", 2 * limit)
+        # equal whole numbers
+        for width in (2, 3, 7, 64):
+            weight, bias = numbers(width, dtype=dtype), numbers(width, dtype=dtype)
+            x = torch.tensor([0.0, 1.0, -3.0, 250.0, 4000.0], dtype=dtype)[:, None].repeat(1, width)
+            for eps in (1e-5, 1.0):
+                near(call(x, weight, bias, eps, limit), bias.double().expand(5, width), "equal numbers", limit)
+                near(call(x[2].clone(), weight, bias, eps, limit), bias.double(), "one vector of equal numbers", limit)
+            slopes(x, weight, bias, 0.1, limit)
+        # far from 0
+        for mean in (4000, -4000, 500):
+            x = numbers(9, 50, dtype=torch.float64)
+            x = (x - x.mean(-1, keepdim=True)) / x.std(-1, correction=0, keepdim=True)
+            x = (mean + x).to(dtype)
+            weight, bias = torch.rand(50, generator=source).to(dtype) * 0.5 + 0.5, numbers(50, dtype=dtype).clamp(-1, 1)
+            expected = expected_of(x, weight, bias, 1e-5)
+            away = (layer_norm(x, weight, bias, 1e-5).double() - expected).abs().max()
+            assert away <= (0.012 if dtype == torch.float32 else 2e-5), f"mean {mean}: {away} away"
+
+
 # %% right="check_layer_norm"
 # Many shapes, sizes of eps and distances from 0.
 def check_layer_norm(layer_norm) -> None:
@@ -3795,6 +4186,96 @@ def check_layer_norm(layer_norm):
     x = (4000 + drawn(20, 30)).float()
     expected = F.layer_norm(x.double(), (30,)).float()
     assert (layer_norm(x, torch.ones(30), torch.zeros(30), 1e-5) - expected).abs().max() < 0.02
+
+
+# %% right="check_layer_norm"
+# weight and bias lie side by side in memory: only x comes in other orders
+def check_layer_norm(layer_norm) -> None:
+    """Raise an error if `layer_norm(x, weight, bias, eps)` breaks a promise."""
+    source = torch.Generator().manual_seed(0)
+
+    def numbers(*shape, dtype):
+        return torch.randn(shape, generator=source, dtype=torch.float64).to(dtype)
+
+    def expected_of(x, weight, bias, eps):
+        x, weight, bias = x.double(), weight.double(), bias.double()
+        z = x - x.mean(-1, keepdim=True)
+        return z / (z.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
+
+    def near(found, expected, what, limit):
+        assert not found.isnan().any(), f"nan in {what}"
+        away = (found.detach().double() - expected.detach()).abs().max()
+        assert away <= limit * max(1.0, float(expected.detach().abs().max())), f"{what}: {away} away"
+
+    def call(x, weight, bias, eps, limit):
+        """One call; all but the gradients."""
+        given = x, weight, bias
+        before = [tensor.detach().clone() for tensor in given]
+        found = layer_norm(x, weight, bias, eps)
+        assert found.shape == x.shape, f"shape {found.shape} for {x.shape}"
+        assert found.dtype == x.dtype, f"{found.dtype} for {x.dtype}"
+        for tensor, old, name in zip(given, before, ("x", "weight", "bias")):
+            assert torch.equal(tensor.detach(), old), f"{name} was changed"
+        near(found, expected_of(*before, eps), f"values for {list(x.shape)}, {x.dtype}, eps {eps}", limit)
+        return found
+
+    def slopes(x, weight, bias, eps, limit):
+        given = [tensor.detach().clone().requires_grad_() for tensor in (x, weight, bias)]
+        double = [tensor.detach().double().clone().requires_grad_() for tensor in (x, weight, bias)]
+        push = numbers(*x.shape, dtype=x.dtype)
+        found = torch.autograd.grad(call(*given, eps, limit), given, push)
+        expected = torch.autograd.grad(expected_of(*double, eps), double, push.double())
+        for name, one, other in zip(("x", "weight", "bias"), found, expected):
+            assert one.shape == other.shape
+            near(one, other, f"gradient of {name} for {list(x.shape)}, {x.dtype}, eps {eps}", limit)
+
+    def orders(tensor):
+        """The same numbers in other orders in memory."""
+        yield tensor
+        yield torch.stack([tensor, tensor + 1], -1)[..., 0]
+        yield torch.cat([tensor.flatten()[:1], tensor.flatten()])[1:].view(tensor.shape)
+        if tensor.ndim > 1:
+            yield tensor.transpose(0, -1).contiguous().transpose(0, -1)
+            yield tensor.movedim(-1, 0).contiguous().movedim(0, -1)
+
+    shapes = (6,), (2,), (5, 6), (6, 6), (1, 4), (4, 2), (3, 1, 5), (2, 3, 4), (4, 4, 4), (1, 1, 1, 3), (2, 3, 4, 5), (3, 3, 3, 3), (3, 130)
+    for dtype, limit in ((torch.float64, 3e-6), (torch.float32, 3e-3)):
+        for shape in shapes:
+            width = shape[-1]
+            for eps, size in ((1e-5, 1.0), (1.0, 1.0), (0.03, 0.2)):
+                x = 0.7 + size * numbers(*shape, dtype=dtype)
+                weight, bias = numbers(width, dtype=dtype) + 0.3, numbers(width, dtype=dtype)
+                call(x, weight, bias, eps, limit)
+                slopes(x, weight, bias, eps, limit)
+        # any order in memory
+        for shape in ((6,), (4, 5), (2, 3, 4), (2, 3, 4, 5)):
+            x, weight, bias = numbers(*shape, dtype=dtype), numbers(shape[-1], dtype=dtype), numbers(shape[-1], dtype=dtype)
+            for other in orders(x):
+                call(other, weight, bias, 0.1, limit)
+        # no vector depends on another
+        x, weight, bias = numbers(5, 4, 7, dtype=dtype), numbers(7, dtype=dtype), numbers(7, dtype=dtype)
+        alone = call(x[2:3, 1:2].clone(), weight, bias, 0.01, limit)
+        loud = x.clone()
+        loud[0], loud[:, 3] = 3000 * loud[0], 20.0
+        for company in (x, loud):
+            near(call(company, weight, bias, 0.01, limit)[2:3, 1:2], alone.double(), "a vector in company", 2 * limit)
+        # equal whole numbers
+        for width in (2, 3, 7, 64):
+            weight, bias = numbers(width, dtype=dtype), numbers(width, dtype=dtype)
+            x = torch.tensor([0.0, 1.0, -3.0, 250.0, 4000.0], dtype=dtype)[:, None].repeat(1, width)
+            for eps in (1e-5, 1.0):
+                near(call(x, weight, bias, eps, limit), bias.double().expand(5, width), "equal numbers", limit)
+                near(call(x[2].clone(), weight, bias, eps, limit), bias.double(), "one vector of equal numbers", limit)
+            slopes(x, weight, bias, 0.1, limit)
+        # far from 0
+        for mean in (4000, -4000, 500):
+            x = numbers(9, 50, dtype=torch.float64)
+            x = (x - x.mean(-1, keepdim=True)) / x.std(-1, correction=0, keepdim=True)
+            x = (mean + x).to(dtype)
+            weight, bias = torch.rand(50, generator=source).to(dtype) * 0.5 + 0.5, numbers(50, dtype=dtype).clamp(-1, 1)
+            expected = expected_of(x, weight, bias, 1e-5)
+            away = (layer_norm(x, weight, bias, 1e-5).double() - expected).abs().max()
+            assert away <= (0.012 if dtype == torch.float32 else 2e-5), f"mean {mean}: {away} away"
 
 
 # %% equivalent="check_layer_norm" because="a wider limit still tells these bugs"
@@ -4109,6 +4590,33 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+
+# %% wrong="initialise" breaks="drawn" says="drawn by itself"
+# Misunderstands: mean 0 and the standard deviation are what the drawn numbers of each weight must have themselves.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            with torch.no_grad():
+                module.weight.normal_(generator=generator)
+                module.weight.sub_(module.weight.mean()).div_(module.weight.std(correction=0))
+                module.weight.mul_((2 / module.weight[0].numel()) ** 0.5)
+                if module.bias is not None:
+                    module.bias.zero_()
+
+
+# %% wrong="initialise" breaks="drawn" says="drawn by itself"
+# Misunderstands: each unit starts with a weight vector of the same length.
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            with torch.no_grad():
+                if module.weight.numel() > 1000:
+                    rows = module.weight.flatten(1)
+                    rows.div_(rows.square().mean(1, keepdim=True).sqrt() * (rows.shape[1] / 2) ** 0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 # %% right="initialise"
