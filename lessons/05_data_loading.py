@@ -88,13 +88,14 @@ print(f"{len(texts)} paragraphs of {min(lengths)} to {max(lengths)} words, {len(
 #
 # ### Exercise 1 · Paragraphs (`paragraphs`, 2 points, 15 minutes, difficulty 1 of 3)
 #
-# Write the class `Paragraphs`. `Paragraphs(texts, labels, vocabulary)` gets a list of 0 or more texts (`str`), a list of as
-# many labels (`int`), and a dict from words in lower case to ids (2 to 999,999). Id 0 is kept for padding, id 1 for unknown
-# words.
+# Write the class `Paragraphs`. `Paragraphs(texts, labels, vocabulary)` gets a list of 0 to 1,000 texts (`str`, each of 0 to
+# 10,000 characters, in all scripts), a list of as many labels (`int`, 0 to 999), and a dict from words in lower case to ids
+# (2 to 999,999). Id 0 is kept for padding, id 1 for unknown words.
 #
 # - `len(dataset)` is the number of texts. <!-- rule: length -->
-# - `dataset[i]`, with i from 0 to `len(dataset) - 1`, is a dict with two entries: `"ids"`, an int64 tensor with one axis and
-#   one id a word, and `"label"`, an `int`. The words of a text are `text.lower().split()`, in their order. <!-- rule: item -->
+# - `dataset[i]`, with i from 0 to `len(dataset) - 1`, is a dict (kept or made anew) with two entries: `"ids"`, an int64
+#   tensor with one axis and one id a word, and `"label"`, an `int`. The words of a text are `text.lower().split()`, in their
+#   order. <!-- rule: item -->
 # - A word that the vocabulary lacks has id 1. <!-- rule: unknown -->
 # - A text without words gives an int64 tensor of shape [0]. <!-- rule: empty -->
 # - `dataset[i]` with i equal to `len(dataset)` or more raises `IndexError`. That is how `for item in dataset` finds its
@@ -147,6 +148,27 @@ def paragraphs_side_by_side(arguments):
     return [[len(dataset), dataset[0], dataset[1]] for dataset in made]
 
 
+@check.shared
+def large_words(count, longest):
+    """Texts without words and, at the last place but one, the words w0, w1, ..., and a vocabulary with every second one."""
+    long = " ".join(f"w{i}" for i in range(longest))[:longest]
+    return ["", " "] * (count // 2 - 1) + [long, ""], {f"w{i}": 999_999 - i for i in range(0, longest, 2)}
+
+
+@check.scenario
+def large_set(count, longest):
+    texts, vocabulary = large_words(count, longest)
+    dataset = Paragraphs(texts, list(range(count)), vocabulary)
+    items = [dataset[i] for i in range(count)]
+    return {"ids of the longest": items[-2]["ids"].tolist(), "numbers of words": [len(item["ids"]) for item in items], "labels": [item["label"] for item in items]}
+
+
+def large_by_definition(count, longest):
+    texts, vocabulary = large_words(count, longest)
+    ids = [vocabulary.get(word, 1) for word in texts[-2].split()]
+    return {"ids of the longest": ids, "numbers of words": [*[0] * (count - 2), len(ids), 0], "labels": list(range(count))}
+
+
 @check.scenario
 def asked_beyond(count, beyond):
     """The kind of error that `dataset[count + beyond]` raises."""
@@ -180,6 +202,12 @@ def some_vocabulary(texts, _step, **_):
     return {word: 2 + _step * i % 999_998 for i, word in enumerate(words[::2])}
 
 
+def odd_letters(text):
+    """The text with words in its middle for which `lower` differs from `casefold`, and blanks that are not ASCII."""
+    half = len(text) // 2
+    return f"{text[:half]} Straße\u00a0ΟΔΟΣ\u2028µm\x1fſo\u3000İd\u200bI Strasse. STRAẞE {text[half:]}"
+
+
 with check.exercise("paragraphs"):
     seeds = [24]
     ### BEGIN HIDDEN TESTS
@@ -190,21 +218,24 @@ with check.exercise("paragraphs"):
     check.apart(paragraphs_side_by_side, beside, "length and items of Paragraphs made from")
     domain = {
         "_drawn": cases.lists(cases.text("characters"), "many"),
-        "_case": cases.choice("as drawn", "upper", "title"),
+        "_case": cases.choice("as drawn", "upper", "title", "odd letters"),
         "_step": cases.choice(3, 76_543),
-        "texts": cases.derived(lambda _drawn, _case, **_: [t if _case == "as drawn" else getattr(t, _case)() for t in _drawn]),
-        "labels": cases.derived(lambda texts, **_: [(7 * i + len(t)) % 11 for i, t in enumerate(texts)]),
+        "texts": cases.derived(lambda _drawn, _case, **_: [{"as drawn": t, "upper": t.upper(), "title": t.title(), "odd letters": odd_letters(t)}[_case] for t in _drawn]),
+        "labels": cases.derived(lambda texts, **_: [(397 * i + len(t)) % 1000 for i, t in enumerate(texts)]),
         "vocabulary": cases.derived(some_vocabulary),
     }
     causes = {
         "words that the vocabulary lacks are left out: they have id 1": items_with(lambda t, v: [v[w] for w in t.lower().split() if w in v]),
         "a text is put into lower case before its words are looked up": items_with(lambda t, v: [v.get(w, 1) for w in t.split()]),
         "unknown words have id 1; 0 is kept for padding": items_with(lambda t, v: [v.get(w, 0) for w in t.lower().split()]),
+        "`casefold` changes more letters than `lower` does: ß becomes ss": items_with(lambda t, v: [v.get(w, 1) for w in t.casefold().split()]),
         "`split(' ')` keeps empty words between two blanks and does not part at tabs: use `split()`": items_with(lambda t, v: [v.get(w, 1) for w in t.lower().split(" ")]),
     }
     hint = "one id a word of `text.lower().split()`, as an int64 tensor, also where there is no word; the label is an `int`"
     drawn = cases.draw(seeds, domain, many=(0, 40), characters=(0, 90))
     check.agrees(items_of, items_by_definition, drawn, "what `Paragraphs` gives", hint, causes=causes)
+    which = "1,000 paragraphs, number 998 of 10,000 characters"
+    check.equal(large_set(1000, 10_000), large_by_definition(1000, 10_000), f"what `Paragraphs` gives of {which}", hint)
     for count, beyond in ((1, 0), (3, 0), (3, 4), (0, 0)):
         seen = asked_beyond(count, beyond)
         check.true(seen == "IndexError", f"`dataset[{count + beyond}]` of {count} paragraphs gives {seen}, expected IndexError: a loop over the dataset would not end")
@@ -306,7 +337,8 @@ print("in the main process:", get_worker_info())
 # ### Exercise 2 · Each item once (`stream`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write the class `Stream`. `Stream(read, rank=0, world=1)` gets a function without arguments; each call of `read()` returns a new
-# iterator over 0 to 1,000 items (numbers, texts, `None`), or over items without end. `world` is from 1 to 8, `rank` from 0 to `world - 1`.
+# iterator. It has 0 to 5,000 items, or no end; then the loop is left before 5,000 are taken. An item is a number, a text, or `None`, which is
+# an item like others. `world` is from 1 to 8, `rank` from 0 to `world - 1`.
 #
 # The items are numbered from 0 in the order of `read()`. Say `workers` for the number of workers of this process, and
 # `number` for that of the worker which iterates (at most 8 workers); without workers these are 1 and 0. Then there are
@@ -314,12 +346,13 @@ print("in the main process:", get_worker_info())
 #
 # - Iterating gives the items number $s, s + S, s + 2S, \ldots$ in this order. <!-- rule: shares -->
 # - Rank and world count, too. <!-- rule: ranks -->
-# - Which worker it is, is asked anew for each loop (in `iter(stream)` or at its first item), not when the object is made: that is before
-#   there are workers. <!-- rule: late -->
+# - Which worker it is, is asked anew for each loop, not when the object is made: that is before there are workers. <!-- rule: late -->
 # - When an item is handed out, no item behind it was taken from `read()` yet. So a stream without end
 #   works. <!-- rule: lazy -->
-# - Each loop begins with one call of `read()`, which may give other items than the last call did; two loops may be under way at the same
+# - Each loop calls `read()` once, which may give other items than the last call did; two loops may be under way at the same
 #   time. <!-- rule: anew -->
+#
+# Worker and `read()` may be asked in `iter(stream)` or at the first item.
 
 
 # %% exercise="stream" minutes=25 difficulty=2
@@ -363,6 +396,32 @@ def share_of(items, endless, rank, world, workers, number):
     stream = Stream(reader(items, endless, taken), rank, world)
     with pretend_worker(number, workers, stream):
         return [[item, sum(taken)] for item in itertools.islice(iter(stream), 30)]
+
+
+@check.scenario
+def long_share(count, rank, world, workers, number):
+    """The items that a worker gets of 0, 1, 2, ..., as long as they are below 4,999, and how many were taken; without a `count` there is no end."""
+    taken = []
+    last = 4998 - (4998 - rank * max(workers, 1) - number) % (world * max(workers, 1))
+
+    def read():
+        for item in itertools.count() if count is None else range(count):
+            taken.append(item)
+            yield item
+
+    stream, seen = Stream(read, rank, world), []
+    with pretend_worker(number, workers, stream):
+        for item in stream:
+            seen.append(item)
+            if count is None and item >= last:
+                break
+    return {"items": seen, "taken": len(taken)}
+
+
+def long_share_by_definition(count, rank, world, workers, number):
+    shares, share = world * max(workers, 1), rank * max(workers, 1) + number
+    items = [i for i in range(4999 if count is None else count) if i % shares == share]
+    return {"items": items, "taken": items[-1] + 1 if count is None else count}
 
 
 @check.scenario
@@ -447,6 +506,11 @@ with check.exercise("stream"):
     hint = "items number s, s + S, s + 2S, ... with s = rank * workers + number; none behind the one that is handed out is taken"
     drawn = cases.draw(seeds, domain, many=(0, 60))
     check.agrees(share_of, share_by_definition, drawn, what, hint, causes=causes)
+    for count, *place in ((5000, 0, 1, 0, 0), (5000, 7, 8, 8, 7), (4990, 2, 3, 2, 1), (None, 0, 1, 0, 0), (None, 7, 8, 8, 0), (None, 1, 2, 3, 2)):
+        rank, world, workers, number = place
+        which = f"rank {rank} of {world}, worker {number} of {workers}" if workers else f"rank {rank} of {world}, main process"
+        whole = f"for a Stream of {count or 'endless'} items 0, 1, 2, ... ({which}), the items that come{'' if count else ' until 4,999 are taken'}, and how many were taken"
+        check.equal(long_share(count, *place), long_share_by_definition(count, *place), whole, "a stream has up to 5,000 items or no end: how many it has is nobody's business but that of `read()`")
     for count, place, then in ((11, (0, 0), (0, 0)), (11, (0, 1), (1, 2)), (11, (1, 2), (0, 0)), (12, (0, 3), (2, 3)), (1000, (2, 3), (0, 2))):
         who = [f"worker {number} of {workers}" if workers else "the main process" for number, workers in (place, then)]
         several = f"for a Stream of {count} items, three loops in {who[0]} and one in {who[1]}, the pairs (which call of `read()`, item)"
@@ -487,7 +551,7 @@ for workers in range(4):
 
 # %% [markdown]
 # Each item comes once, whatever the number of workers. Two things still depend on it. The order: batches of the workers are handed
-# out in turn. And the batches themselves: each worker fills its own, so that with three workers up to three of them are short.
+# out in turn. And the batches themselves: each worker fills its own, so that with three workers up to three batches are short.
 
 # %% [markdown]
 # ## Part C · From items to a batch

@@ -141,6 +141,76 @@ class Paragraphs(Dataset):
         return {"ids": torch.from_numpy(ids.astype(np.int64)), "label": self.labels[i]}
 
 
+# %% wrong="paragraphs" breaks="item" says="`casefold` changes more letters"
+# Misunderstands: casefold is the thorough lower and finds the same words.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.get(word, 1) for word in self.texts[i].casefold().split()]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
+
+
+# %% wrong="paragraphs" breaks="item" says="One id a word"
+# Misunderstands: only ASCII has blanks.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.get(word.decode(), 1) for word in self.texts[i].lower().encode().split()]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
+
+
+# %% wrong="paragraphs" breaks="item" says="ids of the longest"
+# Misunderstands: a paragraph has at most 512 words.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.get(word, 1) for word in self.texts[i].lower().split()[:512]]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
+
+
+# %% wrong="paragraphs" breaks="item" says="One id a word"
+# Misunderstands: a label fits into a byte.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.get(word, 1) for word in self.texts[i].lower().split()]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i] & 255}
+
+
+# %% wrong="paragraphs" breaks="unknown" says="vocabulary after the call"
+# Misunderstands: setdefault is a get with a default; it writes the unknown word into the dict.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.setdefault(word, 1) for word in self.texts[i].lower().split()]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
+
+
 # %% right="paragraphs"
 # Encodes everything at once, with a loop.
 class Paragraphs(Dataset):
@@ -346,6 +416,69 @@ class Stream(IterableDataset):
         if info is None:
             return iter(self.read())
         return itertools.islice(self.read(), self.rank * info.num_workers + info.id, None, self.world * info.num_workers)
+
+
+# %% wrong="stream" breaks="lazy" says="up to 5,000 items or no end"
+# Misunderstands: a stream has at most 1,000 items.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        share, shares = self.rank * workers + number, self.world * workers
+        return itertools.islice(self.read(), share, 1000, shares)
+
+
+# %% wrong="stream" breaks="shares" says="has 1 items"
+# Misunderstands: None from `next` says that the stream is over.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        share, shares = self.rank * workers + number, self.world * workers
+        items, place = self.read(), 0
+        while (item := next(items, None)) is not None:
+            if place % shares == share:
+                yield item
+            place += 1
+
+
+# %% wrong="stream" breaks="lazy" says="taken"
+# Misunderstands: a round of one item for each share may be read, then mine is handed out.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        share, shares = self.rank * workers + number, self.world * workers
+        items = self.read()
+        while turn := list(itertools.islice(items, shares)):
+            if share < len(turn):
+                yield turn[share]
+
+
+# %% wrong="stream" breaks="shares" says="items number s"
+# Misunderstands: an item that came already is a duplicate.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        share, shares = self.rank * workers + number, self.world * workers
+        before = object()
+        for item in itertools.islice(self.read(), share, None, shares):
+            if item != before:
+                yield item
+            before = item
 
 
 # %% right="stream"
