@@ -1255,7 +1255,7 @@ def epoch_batches(lengths, batch_size, pool, seed, epoch):
     return batches[k:] + batches[:k] if chance.integers(2) else (batches[k:] + batches[:k])[::-1]
 
 
-# %% wrong="buckets" breaks="seeded" says="anew for each (seed, epoch)"
+# %% wrong="buckets" breaks="seeded" says="make the generator from both numbers"
 # Misunderstands: the order of the batches may depend on the epoch alone.
 def bucket_batches(order, lengths, batch_size, pool):
     batches, size = [], pool * batch_size
