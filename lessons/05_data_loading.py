@@ -1152,7 +1152,7 @@ def check_epoch_batches():
                 if batch_size > 1 and pool * batch_size < many:
                     check.true(not all(together), f"{what} is sorted as a whole: the pools have {pool * batch_size} indices each")
                 for (one, other), batches in zip(pairs[1:6], seen[1:6]):
-                    check.true(batches != seen[0], f"{what} is the same for (seed, epoch) = ({s}, {e}) and ({one}, {other}): make the generator from both numbers, not from their sum or from one of them")
+                    check.true(batches != seen[0], f"{what} is the same for (seed, epoch) = ({s}, {e}) and ({one}, {other}): shuffle the batches, and make the generator from both numbers, not from their sum or from one of them")
         many, lengths = 14, [chance.randrange(10_000) for _ in range(14)]
         pairs = [(24, epoch) for epoch in range(40)]
         met = {tuple(sorted(lengths[i] for i in batch)) for batches in epochs_of(lengths, 3, 1, pairs)[0] for batch in batches}
