@@ -88,13 +88,14 @@ print(f"{len(texts)} paragraphs of {min(lengths)} to {max(lengths)} words, {len(
 #
 # ### Exercise 1 · Paragraphs (`paragraphs`, 2 points, 15 minutes, difficulty 1 of 3)
 #
-# Write the class `Paragraphs`. `Paragraphs(texts, labels, vocabulary)` gets a list of 0 or more texts (`str`), a list of as
-# many labels (`int`), and a dict from words in lower case to ids (2 to 999,999). Id 0 is kept for padding, id 1 for unknown
-# words.
+# Write the class `Paragraphs`. `Paragraphs(texts, labels, vocabulary)` gets a list of 0 to 1,000 texts (`str`, each of 0 to
+# 10,000 characters, in all scripts), a list of as many labels (`int`, 0 to 999), and a dict from words in lower case to ids
+# (2 to 999,999). Id 0 is kept for padding, id 1 for unknown words.
 #
 # - `len(dataset)` is the number of texts. <!-- rule: length -->
-# - `dataset[i]`, with i from 0 to `len(dataset) - 1`, is a dict with two entries: `"ids"`, an int64 tensor with one axis and
-#   one id a word, and `"label"`, an `int`. The words of a text are `text.lower().split()`, in their order. <!-- rule: item -->
+# - `dataset[i]`, with i from 0 to `len(dataset) - 1`, is a dict (kept or made anew) with two entries: `"ids"`, an int64
+#   tensor with one axis and one id a word, and `"label"`, an `int`. The words of a text are `text.lower().split()`, in their
+#   order. <!-- rule: item -->
 # - A word that the vocabulary lacks has id 1. <!-- rule: unknown -->
 # - A text without words gives an int64 tensor of shape [0]. <!-- rule: empty -->
 # - `dataset[i]` with i equal to `len(dataset)` or more raises `IndexError`. That is how `for item in dataset` finds its
@@ -147,6 +148,27 @@ def paragraphs_side_by_side(arguments):
     return [[len(dataset), dataset[0], dataset[1]] for dataset in made]
 
 
+@check.shared
+def large_words(count, longest):
+    """Texts without words and, at the last place but one, the words w0, w1, ..., and a vocabulary with every second one."""
+    long = " ".join(f"w{i}" for i in range(longest))[:longest]
+    return ["", " "] * (count // 2 - 1) + [long, ""], {f"w{i}": 999_999 - i for i in range(0, longest, 2)}
+
+
+@check.scenario
+def large_set(count, longest):
+    texts, vocabulary = large_words(count, longest)
+    dataset = Paragraphs(texts, list(range(count)), vocabulary)
+    items = [dataset[i] for i in range(count)]
+    return {"ids of the longest": items[-2]["ids"].tolist(), "numbers of words": [len(item["ids"]) for item in items], "labels": [item["label"] for item in items]}
+
+
+def large_by_definition(count, longest):
+    texts, vocabulary = large_words(count, longest)
+    ids = [vocabulary.get(word, 1) for word in texts[-2].split()]
+    return {"ids of the longest": ids, "numbers of words": [*[0] * (count - 2), len(ids), 0], "labels": list(range(count))}
+
+
 @check.scenario
 def asked_beyond(count, beyond):
     """The kind of error that `dataset[count + beyond]` raises."""
@@ -180,6 +202,12 @@ def some_vocabulary(texts, _step, **_):
     return {word: 2 + _step * i % 999_998 for i, word in enumerate(words[::2])}
 
 
+def odd_letters(text):
+    """The text with words in its middle for which `lower` differs from `casefold`, and blanks that are not ASCII."""
+    half = len(text) // 2
+    return f"{text[:half]} Straße\u00a0ΟΔΟΣ\u2028µm\x1fſo\u3000İd\u200bI Strasse. STRAẞE {text[half:]}"
+
+
 with check.exercise("paragraphs"):
     seeds = [24]
     ### BEGIN HIDDEN TESTS
@@ -190,21 +218,24 @@ with check.exercise("paragraphs"):
     check.apart(paragraphs_side_by_side, beside, "length and items of Paragraphs made from")
     domain = {
         "_drawn": cases.lists(cases.text("characters"), "many"),
-        "_case": cases.choice("as drawn", "upper", "title"),
+        "_case": cases.choice("as drawn", "upper", "title", "odd letters"),
         "_step": cases.choice(3, 76_543),
-        "texts": cases.derived(lambda _drawn, _case, **_: [t if _case == "as drawn" else getattr(t, _case)() for t in _drawn]),
-        "labels": cases.derived(lambda texts, **_: [(7 * i + len(t)) % 11 for i, t in enumerate(texts)]),
+        "texts": cases.derived(lambda _drawn, _case, **_: [{"as drawn": t, "upper": t.upper(), "title": t.title(), "odd letters": odd_letters(t)}[_case] for t in _drawn]),
+        "labels": cases.derived(lambda texts, **_: [(397 * i + len(t)) % 1000 for i, t in enumerate(texts)]),
         "vocabulary": cases.derived(some_vocabulary),
     }
     causes = {
         "words that the vocabulary lacks are left out: they have id 1": items_with(lambda t, v: [v[w] for w in t.lower().split() if w in v]),
         "a text is put into lower case before its words are looked up": items_with(lambda t, v: [v.get(w, 1) for w in t.split()]),
         "unknown words have id 1; 0 is kept for padding": items_with(lambda t, v: [v.get(w, 0) for w in t.lower().split()]),
+        "`casefold` changes more letters than `lower` does: ß becomes ss": items_with(lambda t, v: [v.get(w, 1) for w in t.casefold().split()]),
         "`split(' ')` keeps empty words between two blanks and does not part at tabs: use `split()`": items_with(lambda t, v: [v.get(w, 1) for w in t.lower().split(" ")]),
     }
     hint = "one id a word of `text.lower().split()`, as an int64 tensor, also where there is no word; the label is an `int`"
     drawn = cases.draw(seeds, domain, many=(0, 40), characters=(0, 90))
     check.agrees(items_of, items_by_definition, drawn, "what `Paragraphs` gives", hint, causes=causes)
+    which = "1,000 paragraphs, number 998 of 10,000 characters"
+    check.equal(large_set(1000, 10_000), large_by_definition(1000, 10_000), f"what `Paragraphs` gives of {which}", hint)
     for count, beyond in ((1, 0), (3, 0), (3, 4), (0, 0)):
         seen = asked_beyond(count, beyond)
         check.true(seen == "IndexError", f"`dataset[{count + beyond}]` of {count} paragraphs gives {seen}, expected IndexError: a loop over the dataset would not end")
@@ -306,7 +337,8 @@ print("in the main process:", get_worker_info())
 # ### Exercise 2 · Each item once (`stream`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write the class `Stream`. `Stream(read, rank=0, world=1)` gets a function without arguments; each call of `read()` returns a new
-# iterator over 0 to 1,000 items (numbers, texts, `None`), or over items without end. `world` is from 1 to 8, `rank` from 0 to `world - 1`.
+# iterator. It has 0 to 5,000 items, or no end; then the loop is left before 5,000 are taken. An item is a number, a text, or `None`, which is
+# an item like others. `world` is from 1 to 8, `rank` from 0 to `world - 1`.
 #
 # The items are numbered from 0 in the order of `read()`. Say `workers` for the number of workers of this process, and
 # `number` for that of the worker which iterates (at most 8 workers); without workers these are 1 and 0. Then there are
@@ -314,12 +346,13 @@ print("in the main process:", get_worker_info())
 #
 # - Iterating gives the items number $s, s + S, s + 2S, \ldots$ in this order. <!-- rule: shares -->
 # - Rank and world count, too. <!-- rule: ranks -->
-# - Which worker it is, is asked anew for each loop (in `iter(stream)` or at its first item), not when the object is made: that is before
-#   there are workers. <!-- rule: late -->
+# - Which worker it is, is asked anew for each loop, not when the object is made: that is before there are workers. <!-- rule: late -->
 # - When an item is handed out, no item behind it was taken from `read()` yet. So a stream without end
 #   works. <!-- rule: lazy -->
-# - Each loop begins with one call of `read()`, which may give other items than the last call did; two loops may be under way at the same
+# - Each loop calls `read()` once, which may give other items than the last call did; two loops may be under way at the same
 #   time. <!-- rule: anew -->
+#
+# Worker and `read()` may be asked in `iter(stream)` or at the first item.
 
 
 # %% exercise="stream" minutes=25 difficulty=2
@@ -363,6 +396,32 @@ def share_of(items, endless, rank, world, workers, number):
     stream = Stream(reader(items, endless, taken), rank, world)
     with pretend_worker(number, workers, stream):
         return [[item, sum(taken)] for item in itertools.islice(iter(stream), 30)]
+
+
+@check.scenario
+def long_share(count, rank, world, workers, number):
+    """The items that a worker gets of 0, 1, 2, ..., as long as they are below 4,999, and how many were taken; without a `count` there is no end."""
+    taken = []
+    last = 4998 - (4998 - rank * max(workers, 1) - number) % (world * max(workers, 1))
+
+    def read():
+        for item in itertools.count() if count is None else range(count):
+            taken.append(item)
+            yield item
+
+    stream, seen = Stream(read, rank, world), []
+    with pretend_worker(number, workers, stream):
+        for item in stream:
+            seen.append(item)
+            if count is None and item >= last:
+                break
+    return {"items": seen, "taken": len(taken)}
+
+
+def long_share_by_definition(count, rank, world, workers, number):
+    shares, share = world * max(workers, 1), rank * max(workers, 1) + number
+    items = [i for i in range(4999 if count is None else count) if i % shares == share]
+    return {"items": items, "taken": items[-1] + 1 if count is None else count}
 
 
 @check.scenario
@@ -447,6 +506,11 @@ with check.exercise("stream"):
     hint = "items number s, s + S, s + 2S, ... with s = rank * workers + number; none behind the one that is handed out is taken"
     drawn = cases.draw(seeds, domain, many=(0, 60))
     check.agrees(share_of, share_by_definition, drawn, what, hint, causes=causes)
+    for count, *place in ((5000, 0, 1, 0, 0), (5000, 7, 8, 8, 7), (4990, 2, 3, 2, 1), (None, 0, 1, 0, 0), (None, 7, 8, 8, 0), (None, 1, 2, 3, 2)):
+        rank, world, workers, number = place
+        which = f"rank {rank} of {world}, worker {number} of {workers}" if workers else f"rank {rank} of {world}, main process"
+        whole = f"for a Stream of {count or 'endless'} items 0, 1, 2, ... ({which}), the items that come{'' if count else ' until 4,999 are taken'}, and how many were taken"
+        check.equal(long_share(count, *place), long_share_by_definition(count, *place), whole, "a stream has up to 5,000 items or no end: how many it has is nobody's business but that of `read()`")
     for count, place, then in ((11, (0, 0), (0, 0)), (11, (0, 1), (1, 2)), (11, (1, 2), (0, 0)), (12, (0, 3), (2, 3)), (1000, (2, 3), (0, 2))):
         who = [f"worker {number} of {workers}" if workers else "the main process" for number, workers in (place, then)]
         several = f"for a Stream of {count} items, three loops in {who[0]} and one in {who[1]}, the pairs (which call of `read()`, item)"
@@ -487,7 +551,7 @@ for workers in range(4):
 
 # %% [markdown]
 # Each item comes once, whatever the number of workers. Two things still depend on it. The order: batches of the workers are handed
-# out in turn. And the batches themselves: each worker fills its own, so that with three workers up to three of them are short.
+# out in turn. And the batches themselves: each worker fills its own, so that with three workers up to three batches are short.
 
 # %% [markdown]
 # ## Part C · From items to a batch
@@ -801,12 +865,12 @@ plt.show()
 # sooner.
 #
 # **Lengths.** Padding is cheap where a batch holds texts of similar length. Sorting the whole set would do that best, but then every epoch goes from short
-# to long. So one compromises: shuffle, cut the order into **pools** of some batches, sort inside a pool, cut it into batches, and shuffle these.
+# to long. So one compromises: shuffle, cut the order into **pools** of some batches, sort inside a pool, cut it into batches, and shuffle the batches of all pools.
 #
 # ### Exercise 5 · Length buckets (`buckets`, 4 points, 40 minutes, difficulty 3 of 3)
 #
 # `bucket_batches(order, lengths, batch_size, pool)` does the part without chance. `order` is a list of indices into `lengths`, each at
-# most once, perhaps not all, perhaps none. `lengths` is a list of whole numbers from 0 to 10,000. `batch_size` and `pool` are from 1 to 1,000.
+# most once, perhaps not all, perhaps none. `lengths` is a list of up to 2,000 whole numbers from 0 to 10,000. `batch_size` and `pool` are from 1 to 1,000.
 #
 # - `order` is cut into pools of `pool * batch_size` indices; the last pool may be smaller. Each pool is sorted by length, the shortest
 #   first, and cut into batches of `batch_size`. It returns the list of all batches, which are lists of indices, pool by
@@ -814,19 +878,20 @@ plt.show()
 # - Indices of equal length stay in the order in which `order` has them. <!-- rule: ties -->
 # - No index is lost: a last, smaller batch is kept. <!-- rule: kept -->
 #
-# `padding_share(batches, lengths)` measures the waste. `batches` is a list of 1 or more lists of 1 or more indices, no index twice. A batch becomes a
+# `padding_share(batches, lengths)` measures the waste. `batches` is a list of 1 or more lists of 1 or more indices, no index twice, perhaps not all. A batch becomes a
 # table as wide as its longest item.
 #
 # - It returns a `float`: of all cells of all these tables the share that holds no word. <!-- rule: waste -->
-# - Where there are no cells, because all lengths are 0, it is 0.0. <!-- rule: no_cells -->
+# - Where there are no cells, because all items of the batches have length 0, it is 0.0. <!-- rule: no_cells -->
 #
 # `epoch_batches(lengths, batch_size, pool, seed, epoch)` is what a loader uses. `seed` is from 0 to 999, `epoch` from 0 to 99; there are 1 or more lengths.
 #
-# - It returns the batches of `bucket_batches` for a random order of all indices, and with the same `batch_size` and
-#   `pool`. <!-- rule: epoch -->
-# - The batches themselves come in a random order, too; the smaller one may stand anywhere. <!-- rule: shuffled -->
-# - The same arguments give the same list. Where there are 10 or more batches, another seed or another epoch gives another list:
-#   (3, 4) another one than (4, 3) or (2, 5). <!-- rule: seeded -->
+# - It returns the batches of `bucket_batches` for a random order of all indices (each order is equally likely), and with the
+#   same `batch_size` and `pool`. <!-- rule: epoch -->
+# - Then all batches, across the pools, are put into a random order; again each is equally likely, whichever batch is the smaller
+#   one. <!-- rule: shuffled -->
+# - The same arguments give the same list. Another seed or another epoch draws both orders anew, so with 10 or more batches the list is
+#   another one: for (3, 4) than for (4, 3) or (2, 5). <!-- rule: seeded -->
 # - The global random numbers of `random`, NumPy and torch have no influence, and stand afterwards where they
 #   stood. <!-- rule: global -->
 #
@@ -923,8 +988,9 @@ def check_bucket_batches():
             "batch_size": cases.choice(4, 1, 3, 1000),
             "pool": cases.choice(3, 1, 2, 1000),
         }
-        drawn = cases.draw(seeds, domain, count=16, many=(0, 150))
-        check.agrees(bucket_batches, buckets_by_definition, drawn, what, hint, causes=causes)
+        for count, many in ((16, (0, 150)), (2, (2000, 2000))):
+            drawn = cases.draw(seeds, domain, count=count, many=many)
+            check.agrees(bucket_batches, buckets_by_definition, drawn, what, hint, causes=causes)
 
 
 def share_of_padding(batches, lengths):
@@ -1007,13 +1073,59 @@ def check_states(now, before):
     return False
 
 
+@check.scenario
+def epochs_alone(lengths, batch_size, pool, pairs):
+    """The batches of some (seed, epoch)."""
+    return [[[int(i) for i in batch] for batch in epoch_batches(list(lengths), batch_size, pool, seed, epoch)] for seed, epoch in pairs]
+
+
+def evenly(counts, expected, slack, what, hint):
+    """Each of some things comes about as often as `expected`."""
+    worst = max(counts, key=lambda name: abs(counts[name] - expected))
+    check.true(abs(counts[worst] - expected) <= slack, f"{what} {worst} comes {counts[worst]} times, expected about {expected:.0f}: {hint}")
+
+
+def check_orders(chance):
+    """That both orders are drawn, each as likely as any other, and anew for each (seed, epoch)."""
+    rows, columns = chance.sample(range(1000), 10), range(96)
+    pairs = list(itertools.product(rows, columns))
+    lengths = chance.sample(range(10_000), 11)
+    epochs = epochs_alone(lengths, 3, 1000, pairs)
+    orders = [tuple(sorted(range(len(batches)), key=lambda k: lengths[batches[k][0]])) for batches in epochs]
+    what = "in 960 epochs of 11 items in one pool, cut into 4 batches, the order of batches"
+    check.true(all(len(order) == 4 for order in orders), f"11 items with batch_size 3 give {len(epochs[0])} batches, expected 4: none is lost")
+    counts = collections.Counter(orders)
+    evenly({order: counts[order] for order in itertools.permutations(range(4))}, 40, 38, what, "shuffle the batches, all of them, anew for each (seed, epoch)")
+    drawn_anew(orders, rows, columns, "the orders of 4 batches")
+    lengths = chance.sample(range(10_000), 14)
+    for pool in (1, 2):
+        epochs = epochs_alone(lengths, 3, pool, pairs)
+        smaller = [min(range(len(batches)), key=lambda k: len(batches[k])) for batches in epochs]
+        counts = collections.Counter(smaller)
+        what = f"in 960 epochs of 14 items with batch_size 3 and pool {pool} the smaller batch at place"
+        evenly({place: counts[place] for place in range(5)}, 192, 75, what, "shuffle all batches, across the pools, anew for each (seed, epoch)")
+        if pool > 1:
+            continue
+        met = collections.Counter(pair for batches in epochs for batch in batches for pair in itertools.combinations(sorted(batch), 2))
+        what = "in 960 epochs of 14 items with batch_size 3 and pool 1 a batch with the two items"
+        evenly({pair: met[pair] for pair in itertools.combinations(range(14), 2)}, 960 / 7, 66, what, "every order of the indices is equally likely; shuffle them anew for each (seed, epoch), then cut")
+        drawn_anew([tuple(sorted(batches[k])) for batches, k in zip(epochs, smaller)], rows, columns, "the items of the smaller batch")
+
+
+def drawn_anew(seen, rows, columns, what):
+    """No eight epochs in a row of a seed have what eight others have."""
+    met = {}
+    for r, row in enumerate(rows):
+        for k in range(len(columns) - 7):
+            window = tuple(seen[r * len(columns) + k :][:8])
+            seed, epoch = met.setdefault(window, (row, k))
+            check.true((seed, epoch) == (row, k), f"{what} in the epochs {k} to {k + 7} with seed {row} are those in the epochs {epoch} to {epoch + 7} with seed {seed}: draw both orders anew, make the generator from both numbers")
+
+
 def check_epoch_batches():
     for seed in seeds:
         chance = random.Random(seed)
-        lengths = chance.sample(range(10_000), 14)
-        orders = {tuple(min(lengths[i] for i in batch) for batch in batches) for batches in epochs_of(lengths, 3, 1000, [(24, epoch) for epoch in range(40)])[0]}
-        check.true(len(orders) > 10, f"in 40 epochs of 14 items in one pool the 5 batches come in {len(orders)} different orders, of 120: shuffle the batches")
-        for many, batch_size, pool in ((1, 4, 2), (7, 10, 1), (23, 1, 3), (50, 4, 1000), (61, 3, 1), (200, 8, 5)):
+        for many, batch_size, pool in ((1, 4, 2), (7, 10, 1), (23, 1, 3), (50, 4, 1000), (61, 3, 1), (200, 8, 5), (2000, 90, 3)):
             lengths = [chance.randrange(10_000) for _ in range(many)]
             s, e = chance.randrange(3, 50), chance.randrange(50, 99)
             pairs = [(s, e), (e, s), (s - 1, e + 1), (s, e + 1), (s + 1, e), (0, 0), (s, e)]
@@ -1040,12 +1152,9 @@ def check_epoch_batches():
                 if batch_size > 1 and pool * batch_size < many:
                     check.true(not all(together), f"{what} is sorted as a whole: the pools have {pool * batch_size} indices each")
                 for (one, other), batches in zip(pairs[1:6], seen[1:6]):
-                    check.true(batches != seen[0], f"{what} is the same for (seed, epoch) = ({s}, {e}) and ({one}, {other}): make the generator from both numbers, not from their sum or from one of them")
+                    check.true(batches != seen[0], f"{what} is the same for (seed, epoch) = ({s}, {e}) and ({one}, {other}): shuffle the batches, and make the generator from both numbers, not from their sum or from one of them")
         many, lengths = 14, [chance.randrange(10_000) for _ in range(14)]
         pairs = [(24, epoch) for epoch in range(40)]
-        seen = epochs_of(lengths, 3, 1000, pairs)[0]
-        places = {[len(batch) for batch in batches].index(2) for batches in seen}
-        check.true(len(places) > 1, f"in 40 epochs of 14 items in batches of 3 the smaller batch stands at place {min(places)} each time: shuffle all batches")
         met = {tuple(sorted(lengths[i] for i in batch)) for batches in epochs_of(lengths, 3, 1, pairs)[0] for batch in batches}
         check.true(len(met) > 40, "in 40 epochs of 14 items with batch_size 3 and pool 1 the same batches come again and again: shuffle the indices first, then cut")
         lasts = {batch[-1] for batches in epochs_of(lengths, 3, 1, pairs)[0] for batch in batches if len(batch) == 2}
@@ -1055,6 +1164,7 @@ def check_epoch_batches():
             mine = mean_width(epochs_of(lengths, 8, pool, pairs)[0], lengths)
             theirs = mean_width([buckets_by_definition(chance.sample(range(240), 240), lengths, 8, pool) for _ in pairs], lengths)
             check.true(abs(mine / theirs - 1) < 0.12, f"in 40 epochs of 240 items with batch_size 8 and pool {pool} a batch holds lengths that lie {mine:.0f} apart (in the mean), expected about {theirs:.0f}: the batches are those of `bucket_batches` for a random order, with the same `pool`")
+        check_orders(chance)
     pairs = [(k, 0) for k in range(1000)] + [(0, k) for k in range(1, 100)] + [(a, b) for a in range(1, 30) for b in range(1, 30)]
     pairs += [(999, k) for k in (99, 98, 9)] + [(k, 99) for k in (998, 99)]
     again = met_again([(37 * k) % 101 for k in range(40)], 4, 2, pairs)
@@ -1171,13 +1281,13 @@ for workers in (0, 2):
 # epoch, the same list object each time; it stays as it was. `load(batches)` takes a list of batches and returns an
 # iterable of the loaded ones, in the same order; it may read ahead.
 #
-# - Each `for` loop goes over one epoch and hands out what `load` makes of its batches, each before it asks for the next one: the first loop
-#   epoch 0, the next one epoch 1, and so on. <!-- rule: epochs -->
+# - Each `for` loop goes over one epoch: the first loop over epoch 0, the next one over epoch 1, and so on. It hands out the loaded batches, each
+#   before the next one is taken from what `load` returned. <!-- rule: epochs -->
 # - `state_dict()` returns `{"epoch": e, "done": d}` with two `int`: the epoch, and how many of its batches were handed out. The batch that
-#   the body of the loop has just now counts; what `load` has read ahead does not. Before the first loop both are 0; after a whole epoch e they are
-#   e + 1 and 0. <!-- rule: state -->
+#   the body of the loop has just now counts; what `load` has read ahead does not. So in the body of the last of 3 batches they are 0 and 3, and
+#   stay so after a `break` there. Before the first loop both are 0; once a loop over epoch e has come to its end they are e + 1 and 0. <!-- rule: state -->
 # - `load_state_dict(state)`, between two loops, makes the next loop give the rest of that epoch: the batches from number d on. Until then
-#   `state_dict()` returns these two numbers. Where no batch is left the loop gives none; like every loop that comes to its end, it leaves epoch + 1 and 0. <!-- rule: resume -->
+#   `state_dict()` returns these two numbers. Where no batch is left the loop gives none, and comes to its end. <!-- rule: resume -->
 # - Each loop calls `load` once, with a list of just those batches that are left (where none is left, with an empty list or not at
 #   all). <!-- rule: rest -->
 # - After a loop that was left early (`break`) the next loop gives the rest of the epoch. <!-- rule: left -->
@@ -1531,11 +1641,12 @@ for epoch in range(2):
 #
 # - `len(dataset)` is n, and `dataset[i]` is the pair of `images[i]`, moved by some (dy, dx), and `labels[i]`. Nobody asks for an i beyond
 #   n - 1. <!-- rule: pair -->
-# - dy and dx are drawn independently, each of -reach, ..., reach with the same probability. <!-- rule: uniform -->
-# - In a dataset they depend on (seed, epoch, i) alone: not on what was asked before, on global random numbers, or on the worker that
-#   asks. <!-- rule: pure -->
-# - Another epoch, another seed and another item draw anew. So with reach 4 no 8 items in a row have the shifts of 8 others in a row, in this
-#   epoch or another one, with this seed or another one. <!-- rule: fresh -->
+# - dy and dx are drawn independently of each other, each of -reach, ..., reach with the same probability. <!-- rule: uniform -->
+# - For given `images`, `labels` and `reach` they depend on (seed, epoch, i) alone: not on what was asked before, on global random numbers,
+#   or on the worker that asks. <!-- rule: pure -->
+# - Other items, other epochs and other seeds are drawn independently of these, dy and dx alike. Then with reach 4 it is as good as
+#   impossible that 8 items in a row have the shifts of 8 others, or 12 items in a row as dy or dx what 12 have as dy or
+#   dx. <!-- rule: fresh -->
 # - The global random numbers of `random`, NumPy and torch stand afterwards where they stood. <!-- rule: global -->
 #
 # `image` and `images` stay as they were. `shift` and `Shifted` earn half of the points each; `Shifted` may use your `shift`.
@@ -1714,7 +1825,7 @@ def check_shifted():
             check.true(lists[6] == lists[7], f"{what} gives in epoch 0 something else than before the first `set_epoch`")
             backwards = [i for i in range(count)][::-1]
             again = shifted_epochs(count, reach, [plan[1], plan[0]], backwards)["items"][1][0]
-            check.true(torch.equal(again, got["items"][0][0]), f"{what} gives other shifts when items are asked for in another order, or with other global random numbers: make a generator from (seed, epoch, i) for each item")
+            check.true(torch.equal(again, got["items"][0][0]), f"{what} gives other shifts when items are asked for in another order, or with other global random numbers: they depend on (seed, epoch, i) alone")
             some = shifted_epochs(count, reach, [plan[0]], backwards[:1] * 2)["items"][0][0]
             check.true(torch.equal(some[0], got["items"][0][0][count - 1]), f"{what} gives another shift where an item is asked for twice in an epoch")
             there = shifted_epochs(count, reach, [plan[0]], list(range(count)), (1, 2))["items"][0][0]
@@ -1732,15 +1843,25 @@ def check_shifted():
             slack = 6 * math.sqrt(many / cells) + 3
             for pair in itertools.product(range(-reach, reach + 1), repeat=2):
                 check.true(abs(counts[pair] - many / cells) <= slack, f"{what}: of {many} shifts {counts[pair]} are {pair}, expected about {many / cells:.0f}: dy and dx are drawn independently, both ends among them")
-    met = {}
+            for one, other in itertools.product((0, 1), repeat=2):
+                next_to = collections.Counter((shifts[i][one], shifts[i + 1][other]) for shifts in lists[:7] for i in range(count - 1))
+                names = f"({('dy', 'dx')[one]} of an item, {('dy', 'dx')[other]} of the next one)"
+                for pair in itertools.product(range(-reach, reach + 1), repeat=2):
+                    check.true(abs(next_to[pair] - many / cells) <= slack + 1, f"{what}: of {7 * (count - 1)} pairs {names} {next_to[pair]} are {pair}, expected about {many / cells:.0f}: items are drawn independently of each other")
+    met, single = {}, {}
     whole = [(0, 0), (0, 1), (1, 0), (s, e)]
     begun = [(k, 0) for k in range(2, 1000)] + [(0, k) for k in range(2, 100)] + [(1, 1), (1, 11), (11, 1), (1, 23), (12, 3), (999, 99)]
-    for count, pairs in ((300, whole), (8, begun)):
+    for count, pairs in ((300, whole), (12, begun)):
         for (seed, epoch), shifts in zip(pairs, read_shifts(count, pairs)):
             for k in range(count - 7):
                 other = met.setdefault(tuple(shifts[k : k + 8]), (seed, epoch, k))
                 same = f"the shifts of items {k} to {k + 7} with (seed, epoch) = ({seed}, {epoch}) are those of items {other[2]} to {other[2] + 7} with ({other[0]}, {other[1]})"
                 check.true(other == (seed, epoch, k), f"in a Shifted with reach 4 {same}: make the generator from all three numbers, for example from a list of them")
+            numbers = {"dy": [4 - (n - 1) // 9 for n in shifts], "dx": [4 - (n - 1) % 9 for n in shifts]}
+            for (name, values), k in itertools.product(numbers.items(), range(count - 11)):
+                other = single.setdefault(tuple(values[k : k + 12]), (seed, epoch, k, name))
+                same = f"{name} of items {k} to {k + 11} with (seed, epoch) = ({seed}, {epoch}) is {other[3]} of items {other[2]} to {other[2] + 11} with ({other[0]}, {other[1]})"
+                check.true(other == (seed, epoch, k, name), f"in a Shifted with reach 4 {same}: dy and dx of all items, epochs and seeds are drawn independently of each other")
 
 
 with check.exercise("shifted"):
@@ -1797,7 +1918,7 @@ print("the same pictures with 0 and with 2 workers:", torch.equal(*with_workers)
 # ### Exercise 8 · Write the tests (`check_load`, 3 points, 30 minutes, difficulty 3 of 3)
 #
 # A colleague has written `load(n, epoch, workers)`. It loads n items (1 or more) with so many workers (0 or more), and returns a list of tuples
-# `(index, number)`: the index of an item, and the random number (`float`, from 0 to less than 1) that it was augmented with. It promises:
+# `(index, number)`: the index of an item, and the random number that it was augmented with (always a `float` from 0 to less than 1). It promises:
 #
 # - Each index from 0 to n - 1 comes exactly once, with any number of workers. The order may be another one in each
 #   call. <!-- rule: once -->
@@ -1808,7 +1929,7 @@ print("the same pictures with 0 and with 2 workers:", torch.equal(*with_workers)
 # Write `check_load(load)`. It gets such a function and tries it out.
 #
 # - It raises an error (use `assert`) if a promise is broken. What it returns is ignored. All bugs can be found with n = 23, the epochs 0 and 1, and 0 to 3
-#   workers: in a first or in a second call. <!-- rule: raises -->
+#   workers: in a first call, or in a second one with the same arguments. <!-- rule: raises -->
 # - It raises nothing if all promises are kept. <!-- rule: no_false_alarm -->
 #
 # You are graded by the bugs you catch, among them some that are not shown; a false alarm earns nothing.

@@ -141,6 +141,76 @@ class Paragraphs(Dataset):
         return {"ids": torch.from_numpy(ids.astype(np.int64)), "label": self.labels[i]}
 
 
+# %% wrong="paragraphs" breaks="item" says="`casefold` changes more letters"
+# Misunderstands: casefold is the thorough lower and finds the same words.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.get(word, 1) for word in self.texts[i].casefold().split()]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
+
+
+# %% wrong="paragraphs" breaks="item" says="One id a word"
+# Misunderstands: only ASCII has blanks.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.get(word.decode(), 1) for word in self.texts[i].lower().encode().split()]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
+
+
+# %% wrong="paragraphs" breaks="item" says="ids of the longest"
+# Misunderstands: a paragraph has at most 512 words.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.get(word, 1) for word in self.texts[i].lower().split()[:512]]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
+
+
+# %% wrong="paragraphs" breaks="item" says="One id a word"
+# Misunderstands: a label fits into a byte.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.get(word, 1) for word in self.texts[i].lower().split()]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i] & 255}
+
+
+# %% wrong="paragraphs" breaks="unknown" says="vocabulary after the call"
+# Misunderstands: setdefault is a get with a default; it writes the unknown word into the dict.
+class Paragraphs(Dataset):
+    def __init__(self, texts, labels, vocabulary):
+        self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, i):
+        ids = [self.vocabulary.setdefault(word, 1) for word in self.texts[i].lower().split()]
+        return {"ids": torch.tensor(ids, dtype=torch.int64), "label": self.labels[i]}
+
+
 # %% right="paragraphs"
 # Encodes everything at once, with a loop.
 class Paragraphs(Dataset):
@@ -346,6 +416,69 @@ class Stream(IterableDataset):
         if info is None:
             return iter(self.read())
         return itertools.islice(self.read(), self.rank * info.num_workers + info.id, None, self.world * info.num_workers)
+
+
+# %% wrong="stream" breaks="lazy" says="up to 5,000 items or no end"
+# Misunderstands: a stream has at most 1,000 items.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        share, shares = self.rank * workers + number, self.world * workers
+        return itertools.islice(self.read(), share, 1000, shares)
+
+
+# %% wrong="stream" breaks="shares" says="has 1 items"
+# Misunderstands: None from `next` says that the stream is over.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        share, shares = self.rank * workers + number, self.world * workers
+        items, place = self.read(), 0
+        while (item := next(items, None)) is not None:
+            if place % shares == share:
+                yield item
+            place += 1
+
+
+# %% wrong="stream" breaks="lazy" says="taken"
+# Misunderstands: a round of one item for each share may be read, then mine is handed out.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        share, shares = self.rank * workers + number, self.world * workers
+        items = self.read()
+        while turn := list(itertools.islice(items, shares)):
+            if share < len(turn):
+                yield turn[share]
+
+
+# %% wrong="stream" breaks="shares" says="items number s"
+# Misunderstands: an item that came already is a duplicate.
+class Stream(IterableDataset):
+    def __init__(self, read, rank=0, world=1):
+        self.read, self.rank, self.world = read, rank, world
+
+    def __iter__(self):
+        info = get_worker_info()
+        number, workers = (info.id, info.num_workers) if info else (0, 1)
+        share, shares = self.rank * workers + number, self.world * workers
+        before = object()
+        for item in itertools.islice(self.read(), share, None, shares):
+            if item != before:
+                yield item
+            before = item
 
 
 # %% right="stream"
@@ -840,7 +973,7 @@ def epoch_batches(lengths, batch_size, pool, seed, epoch):
     return bucket_batches(order, lengths, batch_size, pool)
 
 
-# %% wrong="buckets" breaks="shuffled" says="shuffle all batches"
+# %% wrong="buckets" breaks="shuffled" says="shuffle the batches, all of them"
 # Misunderstands: the smaller batch comes last.
 def bucket_batches(order, lengths, batch_size, pool):
     batches, size = [], pool * batch_size
@@ -1057,6 +1190,129 @@ def epoch_batches(lengths, batch_size, pool, seed, epoch):
     chance = np.random.default_rng([seed, epoch])
     batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool)
     lengths.sort()
+    return [batches[k] for k in chance.permutation(len(batches))]
+
+
+# %% wrong="buckets" breaks="shuffled" says="shuffle all batches, across the pools"
+# Misunderstands: the pools are random already, so batches are shuffled inside their pool alone.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = np.random.default_rng([seed, epoch])
+    batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool)
+    return [batches[start + k] for start in range(0, len(batches), pool) for k in chance.permutation(len(batches[start : start + pool]))]
+
+
+# %% wrong="buckets" breaks="shuffled" says="shuffle all batches, across the pools"
+# Misunderstands: pools are shuffled, and the batches of each pool, but pools stay together.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = np.random.default_rng([seed, epoch])
+    batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool)
+    pools = [batches[k : k + pool] for k in range(0, len(batches), pool)]
+    return [pools[p][k] for p in chance.permutation(len(pools)) for k in chance.permutation(len(pools[p]))]
+
+
+# %% wrong="buckets" breaks="shuffled" says="shuffle the batches"
+# Misunderstands: a random place to begin at is a random order.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = np.random.default_rng([seed, epoch])
+    batches = bucket_batches(chance.permutation(len(lengths)).tolist(), lengths, batch_size, pool)
+    k = chance.integers(len(batches))
+    return batches[k:] + batches[:k] if chance.integers(2) else (batches[k:] + batches[:k])[::-1]
+
+
+# %% wrong="buckets" breaks="seeded" says="make the generator from both numbers"
+# Misunderstands: the order of the batches may depend on the epoch alone.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    batches = bucket_batches(np.random.default_rng([seed, epoch]).permutation(len(lengths)).tolist(), lengths, batch_size, pool)
+    return [batches[k] for k in np.random.default_rng(epoch).permutation(len(batches))]
+
+
+# %% wrong="buckets" breaks="seeded" says="anew for each (seed, epoch)"
+# Misunderstands: the order of the indices may depend on the epoch alone.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    batches = bucket_batches(np.random.default_rng(epoch).permutation(len(lengths)).tolist(), lengths, batch_size, pool)
+    return [batches[k] for k in np.random.default_rng([seed, epoch]).permutation(len(batches))]
+
+
+# %% wrong="buckets" breaks="epoch" says="every order of the indices is equally likely"
+# Misunderstands: every so many items from a random one on is a random order.
+def bucket_batches(order, lengths, batch_size, pool):
+    batches, size = [], pool * batch_size
+    for start in range(0, len(order), size):
+        indices = sorted(order[start : start + size], key=lambda i: lengths[i])
+        batches += [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
+    return batches
+
+
+def padding_share(batches, lengths):
+    raise NotImplementedError
+
+
+def epoch_batches(lengths, batch_size, pool, seed, epoch):
+    chance = np.random.default_rng([seed, epoch])
+    n = len(lengths)
+    step = int(chance.choice([k for k in range(1, n + 1) if math.gcd(k, n) == 1]))
+    start = int(chance.integers(n))
+    batches = bucket_batches([(start + step * i) % n for i in range(n)], lengths, batch_size, pool)
     return [batches[k] for k in chance.permutation(len(batches))]
 
 
@@ -1882,6 +2138,127 @@ class Shifted(Dataset):
         chance = np.random.default_rng([info.seed if info else self.seed, self.epoch, i])
         dy, dx = chance.integers(-self.reach, self.reach + 1, 2).tolist()
         return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="items are drawn independently"
+# Misunderstands: dy from the generator of i and dx from that of i + 1 are independent enough.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def draw(self, *key):
+        return int(np.random.default_rng(key).integers(-self.reach, self.reach + 1))
+
+    def __getitem__(self, i):
+        dy, dx = self.draw(self.seed, self.epoch, i), self.draw(self.seed, self.epoch, i + 1)
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="items are drawn independently"
+# Misunderstands: the other sign makes another number.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def draw(self, *key):
+        return int(np.random.default_rng(key).integers(-self.reach, self.reach + 1))
+
+    def __getitem__(self, i):
+        dy, dx = self.draw(self.seed, self.epoch, i), -self.draw(self.seed, self.epoch, i + 1)
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="drawn independently of each other"
+# Misunderstands: dx may come from the generator of the next epoch.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def draw(self, *key):
+        return int(np.random.default_rng(key).integers(-self.reach, self.reach + 1))
+
+    def __getitem__(self, i):
+        dy, dx = self.draw(self.seed, self.epoch, i), self.draw(self.seed, self.epoch + 1, i)
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% wrong="shifted" breaks="fresh" says="drawn independently of each other"
+# Misunderstands: each of the two may leave out one of the three numbers.
+def shift(image, dy, dx):
+    raise NotImplementedError
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach, self.epoch = images, labels, seed, reach, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.images)
+
+    def draw(self, *key):
+        return int(np.random.default_rng(key).integers(-self.reach, self.reach + 1))
+
+    def __getitem__(self, i):
+        dy, dx = self.draw(self.seed, i, 7), self.draw(self.epoch, i, 8)
+        return F.pad(self.images[i], (dx, -dx, dy, -dy)), self.labels[i]
+
+
+# %% right="shifted"
+# A table of shifts for all items, drawn when the epoch is set.
+def shift(image, dy, dx):
+    _, height, width = image.shape
+    wide = F.pad(image, (abs(dx), abs(dx), abs(dy), abs(dy)))
+    y, x = abs(dy) - dy, abs(dx) - dx
+    return wide[:, y : y + height, x : x + width].clone()
+
+
+class Shifted(Dataset):
+    def __init__(self, images, labels, seed, reach):
+        self.images, self.labels, self.seed, self.reach = images, labels, seed, reach
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch):
+        generator = torch.Generator().manual_seed(100 * self.seed + epoch)
+        self.table = torch.randint(-self.reach, self.reach + 1, (len(self.labels), 2), generator=generator).tolist()
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i):
+        return shift(self.images[i], *self.table[i]), self.labels[i]
 
 
 # %% right="shifted"
