@@ -912,10 +912,10 @@ with check.exercise("pipeline"):
             "A shuffle mixes within its buffer only: it must be as large as the data.",
         )
         check.true(first != second, f"{who}: the second pass has the same order as the first, expected another one. Is reshuffling switched off, or was the shuffled order kept (`cache`)?")
-        tried = [0, 1, 1000, seed, *random.choice(np.arange(2, 1000), 20, replace=False).tolist()]
+        tried = [0, 1000, 1, *random.choice(np.arange(2, 1000), 13, replace=False).tolist()]
         begun = dict(zip(tried, first_batches(images, 30, tried)))
         who = "300 rows in batches of 30 while training"
-        for same, rows in zip(tried[:4], first_batches(images, 30, tried[:4])):
+        for same, rows in zip(tried[:2], first_batches(images, 30, tried[:2])):
             check.true(rows == begun[same], f"{who}, seed {same}: a new dataset with the same seed has another order in its first pass. Is `seed` handed on, 0 too?")
         by_rows = {}
         for other, rows in begun.items():
@@ -923,10 +923,10 @@ with check.exercise("pipeline"):
             check.true(twin == other, f"{who}: another seed gives the same order, for {twin} and {other}, expected another one. Is `seed` handed on as it is?")
         latest = max(max(rows) for rows in begun.values())
         check.true(latest >= 290, f"{who}, {len(begun)} seeds: no first batch held a row after number {latest}, expected rows from anywhere. Is the buffer as large as the data?")
-        firsts = {row for rows in first_batches(images[:3], 1, range(40)) for row in rows}
-        check.true(firsts == {0, 1, 2}, f"3 rows while training, 40 seeds: the first to come were always among {sorted(firsts)}, expected each of 0, 1, 2 at times. Is the buffer as large as the data?")
         for n, batch in ((1, 1), (2, 5), (37, 8)):
             orders(random.integers(0, 256, (n, 3, 2)).astype(np.uint8), batch, seed)
+    firsts = {row for rows in first_batches(images[:3], 1, range(30)) for row in rows}
+    check.true(firsts == {0, 1, 2}, f"3 rows while training, 30 seeds: the first to come were always among {sorted(firsts)}, expected each of 0, 1, 2 at times. Is the buffer as large as the data?")
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
