@@ -82,13 +82,13 @@ print(f"a layer is a torch module: {isinstance(dense, torch.nn.Module)}; its out
 #
 # ### Exercise 1 · A model with two inputs (`two_inputs`, 3 points, 25 minutes, difficulty 1 of 3)
 #
-# A row of data consists of some numbers and of a short text, whose words are ids. Texts of a batch have equally many places; where a text is shorter, the rest is filled with **id 0**.
+# A row of data consists of some numbers and of a short text, whose words are ids. Texts of a batch have equally many places; a place without a word has **id 0**. Such places may come anywhere in a text.
 #
 # Write `two_inputs(numbers, vocabulary, width, classes)`. It returns a functional `keras.Model`. Sizes: `numbers`, `width` and `classes` from 1 to 12, `vocabulary` from 2 to 30.
 #
 # - It is called with a dictionary: `"numbers"` is float32 [n, numbers], `"words"` int32 [n, t] with ids from 0 to vocabulary - 1. n and t may differ from call to call (1 to 30). <!-- rule: inputs -->
 # - The numbers go through a dense layer named `hidden` with `width` outputs and a ReLU. <!-- rule: hidden -->
-# - The ids go through an embedding named `embedding` with vectors of length `width`, and then their mean over the places is taken. <!-- rule: mean -->
+# - The ids go through an embedding named `embedding` with `vocabulary` vectors of length `width`, and then their mean over the places is taken. <!-- rule: mean -->
 # - Places with id 0 do not count, neither in the sum nor in the number by which it is divided. (Each row has at least one other id.) <!-- rule: padding -->
 # - Both results are put side by side, first that of the numbers. A dense layer named `logits` with `classes` outputs and no activation follows; what it gives, [n, classes], is the output. <!-- rule: logits -->
 #
@@ -248,11 +248,11 @@ plt.show()
 #
 # Write the class `GatedDense(units, **kwargs)`, a `keras.layers.Layer`; `units` and the number of inputs d are 1 to 20.
 #
-# - For an input [..., d] with two, three or four axes (float32, numbers from -10 to 10, as are the weights) it gives `(x @ kernel + bias) * sigmoid(x @ gate_kernel + gate_bias)`, of shape [..., units]. Values may differ by 0.0001 plus 1 in 10,000. <!-- rule: value -->
+# - For an input [..., d] with two, three or four axes, which may change from call to call (float32, numbers from -10 to 10, as are the weights) it gives `(x @ kernel + bias) * sigmoid(x @ gate_kernel + gate_bias)`, of shape [..., units]. Values may differ by 0.0001 plus 1 in 10,000. <!-- rule: value -->
 # - It has exactly four weights, all of them trainable, under the attributes `kernel` and `gate_kernel` [d, units], `bias` and `gate_bias` [units]. They are there after the first call. <!-- rule: weights -->
 # - Both biases begin at 0. The kernels begin at random numbers: within a kernel they differ, and so do the two kernels. <!-- rule: begin -->
-# - `GatedDense.from_config(layer.get_config())` gives a layer with the same `units` and the same name. <!-- rule: config -->
-# - Called with a `keras.Input`, it says the shape of its result. <!-- rule: symbolic -->
+# - `GatedDense.from_config(layer.get_config())` gives a layer with the same `units` and the same name, also where Keras chose the name, and before the first call. <!-- rule: config -->
+# - Called with a `keras.Input` of two, three or four axes, it says the shape of its result. <!-- rule: symbolic -->
 # - Two layers do not share anything. <!-- rule: apart -->
 
 
@@ -294,13 +294,14 @@ def used_in_turn(settings):
 
 @check.scenario
 def fresh_layer(units, inputs, name):
-    layer = GatedDense(units, name=name)
+    layer = GatedDense(units) if name is None else GatedDense(units, name=name)
+    early = GatedDense.from_config(layer.get_config())
     layer(np.ones((2, inputs), "float32"))
     values = {key: getattr(layer, key).numpy() for key in ("kernel", "bias", "gate_kernel", "gate_bias")}
     own = {id(w) for w in layer.trainable_weights}
     again = GatedDense.from_config(layer.get_config())
-    remade = again(np.ones((2, inputs), "float32"))
-    shape = GatedDense(units)(keras.Input((None, inputs))).shape
+    remade = [list(other(np.ones((2, inputs), "float32")).shape) for other in (early, again)]
+    shapes = [list(GatedDense(units)(keras.Input((*more, inputs))).shape) for more in ((), (None,), (None, 3))]
     return {
         "shapes of the weights": {key: list(value.shape) for key, value in values.items()},
         "number of weights, and of trainable ones": [len(layer.weights), len(layer.trainable_weights)],
@@ -308,8 +309,8 @@ def fresh_layer(units, inputs, name):
         "biases begin at 0": not values["bias"].any() and not values["gate_bias"].any(),
         "numbers of a kernel differ": all(2 * len(np.unique(values[key])) > values[key].size for key in ("kernel", "gate_kernel")),
         "the two kernels differ": not np.array_equal(values["kernel"], values["gate_kernel"]),
-        "made again from its configuration: name, shape": [again.name, list(remade.shape)],
-        "shape from a keras.Input": list(shape),
+        "made again from its configuration, before and after the first call: has the layer's name; shapes": [[other.name == (name or layer.name) for other in (early, again)], remade],
+        "shape from a keras.Input of two, three, four axes": shapes,
     }
 
 
@@ -321,15 +322,15 @@ def a_fresh_one(units, inputs, name):
         "biases begin at 0": True,
         "numbers of a kernel differ": True,
         "the two kernels differ": True,
-        "made again from its configuration: name, shape": [name, [2, units]],
-        "shape from a keras.Input": [None, None, units],
+        "made again from its configuration, before and after the first call: has the layer's name; shapes": [[True, True], [[2, units], [2, units]]],
+        "shape from a keras.Input of two, three, four axes": [[None, units], [None, None, units], [None, None, 3, units]],
     }
 
 
 @check.scenario
 def gated(x, W, b, V, c):
     layer = GatedDense(W.shape[1])
-    layer(x)
+    layer(np.ones((2, W.shape[0]), "float32"))  # another shape than that of x
     for name, value in (("kernel", W), ("bias", b), ("gate_kernel", V), ("gate_bias", c)):
         getattr(layer, name).assign(value)
     return keras.ops.convert_to_numpy(layer(x))
@@ -348,7 +349,7 @@ with check.exercise("gated_dense"):
     seeds.append(another)
     ### END HIDDEN TESTS
     check.apart(used_in_turn, [[3, 4], [5, 2]], "GatedDense of [units, inputs] (shape of its output, shape of its bias, mean of the kernel that was set) with")
-    fresh = {"units": cases.size("u"), "inputs": cases.size("d"), "name": cases.choice("a_gate", "gate_2")}
+    fresh = {"units": cases.size("u"), "inputs": cases.size("d"), "name": cases.choice("a_gate", None)}
     check.agrees(fresh_layer, a_fresh_one, cases.draw(seeds, fresh, count=3, u=(1, 20), d=(1, 20)), "what is seen of a new `GatedDense`", "weights are made in `build`, by `self.add_weight`; what `__init__` was given stands in `get_config`")
     causes = {
         "the gate is missing": lambda *a: gated_in_words(*a, gate=lambda z: 1),
@@ -410,15 +411,16 @@ print(f"after 20 epochs: {', '.join(f'{title} {curve[-1]:.2g}' for title, curve 
 #
 # ### Exercise 3 · The best epoch (`best_epoch`, 3 points, 25 minutes, difficulty 2 of 3)
 #
-# Keras has `EarlyStopping` for this. You write it, to know what it does. The class `BestEpoch(patience)` is a `keras.callbacks.Callback`; `patience` is 1 to 5. Each `fit` calls it with a `val_loss` in the logs of every epoch: a number, or NaN. Epochs count from 0.
+# Keras has `EarlyStopping` for this. You write it, to know what it does. The class `BestEpoch(patience)` is a `keras.callbacks.Callback`; `patience` is 1 to 8. Each `fit` has 1 to 60 epochs, counted from 0, and calls it with a `val_loss` in the logs of each: a Python float, NaN or a number from -1,000 to 1,000 with up to three decimals.
 #
-# - An epoch is *better* if its `val_loss` is lower than those of all epochs before it in this `fit`. Equal is not better, and NaN never is. The first number that is not NaN is better. <!-- rule: better -->
-# - When `patience` epochs in a row were not better, training stops: the last of them is the last epoch. <!-- rule: stop -->
+# - An epoch is *better* if its `val_loss` is not NaN, and lower than all earlier ones of this `fit` that are not NaN (the first of these is better). Equal is not better. <!-- rule: better -->
+# - When `patience` epochs in a row were not better, training stops at the end of the last of them. <!-- rule: stop -->
 # - When training ends, by itself or by your stop, the model has the weights that it had at the end of the best epoch. <!-- rule: restore -->
 # - That holds for all of `model.weights`, those that are not trained (such as the running statistics of batch normalisation) too. <!-- rule: all -->
 # - If no epoch was better (all NaN), the weights stay as the last epoch left them. <!-- rule: none -->
-# - The attribute `best` is the number of the best epoch, or `None`. <!-- rule: best -->
-# - The same object may be used for another `fit`, which it begins from the start, as if it were new. <!-- rule: again -->
+# - After a `fit` the attribute `best` is the number of its best epoch, or `None`. <!-- rule: best -->
+# - The same object may be used for another `fit`, of this model or another, which it begins from the start, as if it were new. <!-- rule: again -->
+# - Objects beside each other know nothing of each other. <!-- rule: apart -->
 
 
 # %% exercise="best_epoch" minutes=25 difficulty=2
@@ -451,22 +453,41 @@ class BestEpoch(keras.callbacks.Callback):
 # %% tests="best_epoch" points=3
 @check.scenario
 def fitted(runs, patience):
-    """Fit after fit with one callback: before it is asked, each epoch's loss and weights are set."""
+    """Fit after fit with one callback, of two models in turn."""
+    watch, models = BestEpoch(patience), [watched_model(), watched_model()]
+    return [fit_once(watch, models[number % 2], number, losses) for number, losses in enumerate(runs)]
+
+
+@check.scenario
+def watched_in_turn(settings):
+    """A callback for each (losses, patience), all of them made first; `best` is read when all are done."""
+    watches, model = [BestEpoch(patience) for _, patience in settings], watched_model()
+    epochs = [fit_once(watch, model, 0, losses)["epochs"] for watch, (losses, _) in zip(watches, settings)]
+    return [[ran, watch.best] for ran, watch in zip(epochs, watches)]
+
+
+@check.scenario
+def watched_model():
+    """In `model.weights` places 2 and 3 are running statistics, 6 and 7 frozen, the others trained."""
+    layers = [keras.layers.BatchNormalization(), keras.layers.Dense(2), keras.layers.Dense(2, trainable=False)]
+    model = keras.Sequential([keras.Input((2,)), *layers])
+    model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
+    return model
+
+
+@check.scenario
+def fit_once(watch, model, number, losses):
+    """Before the callback is asked, each epoch's loss and weights are set."""
 
     class Script(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             logs["val_loss"] = losses[epoch]
-            self.model.set_weights([np.full(w.shape, 100 * number + epoch + 1, "float32") for w in self.model.get_weights()])
+            self.model.set_weights([np.full(w.shape, 100 * number + epoch + 1 + 1000 * place, "float32") for place, w in enumerate(self.model.get_weights())])
 
-    watch, seen = BestEpoch(patience), []
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
-    model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
-    for number, losses in enumerate(runs):
-        history = model.fit(np.ones((2, 2)), np.ones((2, 2)), epochs=len(losses), verbose=0, callbacks=[Script(), watch])
-        trained, others = ([float(w.numpy().mean()) for w in some] for some in (model.trainable_weights, model.non_trainable_weights))
-        best = watch.best
-        seen.append({"epochs": len(history.epoch), "best": None if best is None else int(best), "trained weights": trained, "other weights": others})
-    return seen
+    history = model.fit(np.ones((2, 2)), np.ones((2, 2)), epochs=len(losses), verbose=0, callbacks=[Script(), watch])
+    means = [float(w.mean()) for w in model.get_weights()]
+    best = watch.best
+    return {"epochs": len(history.epoch), "best": None if best is None else int(best), "trained weights": [means[place] for place in (0, 1, 4, 5)], "other weights": [means[place] for place in (2, 3, 6, 7)]}
 
 
 def fitted_in_words(runs, patience, late=0, ties=False, restore=True, total=False, from_one=0, keep=False):
@@ -482,7 +503,7 @@ def fitted_in_words(runs, patience, late=0, ties=False, restore=True, total=Fals
                 if waited >= patience + late:
                     break
         value = float(100 * number + epoch + 1 if at is None or not restore else at)
-        seen.append({"epochs": epoch + 1, "best": best if best is None else best + from_one, "trained weights": [value] * 4, "other weights": [value] * 2})
+        seen.append({"epochs": epoch + 1, "best": best if best is None else best + from_one, "trained weights": [value + 1000 * place for place in (0, 1, 4, 5)], "other weights": [value + 1000 * place for place in (2, 3, 6, 7)]})
     return seen
 
 
@@ -494,8 +515,9 @@ with check.exercise("best_epoch"):
     ### END HIDDEN TESTS
     domain = {
         "_raw": cases.lists(cases.lists(cases.integer(0, 6), "epochs"), "fits"),
-        "runs": cases.derived(lambda _raw: [[math.nan if value == 6 else value / 4 + 0.25 for value in run] for run in _raw]),
-        "patience": cases.choice(2, 1, 3, 5),
+        "_kind": cases.choice((0.25, 0.25), (0.001, 999.0), (0.001, -0.003), (0.5, -1000.0)),
+        "runs": cases.derived(lambda _raw, _kind, **_: [[math.nan if value == 6 else round(value * _kind[0] + _kind[1], 3) for value in run] for run in _raw]),
+        "patience": cases.choice(2, 1, 3, 8),
     }
     by_hand = [
         ([[1.0, 0.5, 0.75, 0.5, 0.25]], 3),
@@ -505,7 +527,10 @@ with check.exercise("best_epoch"):
         ([[0.25, 0.75, 0.5, 0.5, 0.1]], 3),
         ([[0.5, 0.75, 0.25, 0.75, 1.0]], 2),
         ([[0.5, 0.75], [math.nan, 0.5, 0.75]], 2),
+        ([[1000.0, 999.999, 1000.0], [0.001, 0.0, 0.001, 0.002]], 2),
+        ([[1.0 - (epoch - epoch % 8) / 1000 for epoch in range(60)]], 8),
     ]
+    check.apart(watched_in_turn, [[[0.5, 0.25, 0.5, 0.75, 1.0], 2], [[0.5, 0.75, 1.0, 1.25], 3]], "the number of epochs, and `best`, of a BestEpoch for [val_loss of each epoch, patience] =")
     causes = {
         "training goes on for one epoch too long": lambda *a: fitted_in_words(*a, late=1),
         "training stops one epoch too early": lambda *a: fitted_in_words(*a, late=-1),
@@ -515,9 +540,9 @@ with check.exercise("best_epoch"):
         "epochs were counted from 1": lambda *a: fitted_in_words(*a, from_one=1),
         "something of the first `fit` is still there in the next: `on_train_begin` is where a new one begins": lambda *a: fitted_in_words(*a, keep=True),
     }
-    hint = "weights tell their epoch: 100 times the number of the `fit`, plus epoch + 1. Each `fit` ends after `patience` epochs in a row that were not better, with all weights of the best"
+    hint = "weights tell their epoch: 100 times the number of the `fit`, plus epoch + 1, plus 1000 times their place in `model.weights`. Each `fit` ends after `patience` epochs in a row that were not better, with all weights of the best"
     check.agrees(fitted, fitted_in_words, by_hand, "`BestEpoch` for (val_loss of each epoch of each `fit`, patience)", hint, causes=causes)
-    check.agrees(fitted, fitted_in_words, cases.draw(seeds, domain, count=6, fits=(1, 3), epochs=(1, 9)), "`BestEpoch`", hint, causes=causes)
+    check.agrees(fitted, fitted_in_words, cases.draw(seeds, domain, count=4, fits=(1, 3), epochs=(1, 9)), "`BestEpoch`", hint, causes=causes)
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -589,13 +614,13 @@ def small_cnn(height: int, width: int, channels: int, filters: int, size: int, c
 # ### Exercise 4 · Carry a model to PyTorch (`to_torch`, 3 points, 35 minutes, difficulty 3 of 3)
 #
 # Write `to_torch(model)`. `model` comes from `small_cnn` with height and width from 3 to 10, 1 to 4 channels, 1 to 6 filters of size 1 to 3, 1 to 7 classes, and an `epsilon` between 0.00001 and 0.1. Its layers are found with
-# `model.get_layer("conv")`, and so on.
+# `model.get_layer("conv")`, and so on. Pictures hold numbers from -5 to 5, and with these weights all sums stay below 100.
 #
-# - It returns a `torch.nn.Module` that takes float32 pictures [n, channels, height, width] and returns logits [n, classes]. <!-- rule: module -->
+# - It returns a `torch.nn.Module` that takes contiguous float32 pictures [n, channels, height, width] and returns logits [n, classes]. <!-- rule: module -->
 # - For every batch of 1 to 9 pictures these differ from what `model(pictures, training=False)` gives for the same pictures (channels last there) by no more than 0.00001 plus 1 in 100,000. <!-- rule: equal -->
 # - It is ready for use: batch normalisation uses the running statistics, and calls do not change them. <!-- rule: ready -->
-# - It has weights of its own: when those of `model` change later, it stays as it is. <!-- rule: own -->
-# - `model` stays as it was. <!-- rule: unchanged -->
+# - It has weights of its own: its logits stay when those of `model` change later, and when `to_torch` is called again. <!-- rule: own -->
+# - `model` stays as it was: its weights, and which of them and of its layers are `trainable`. <!-- rule: unchanged -->
 
 
 # %% exercise="to_torch" minutes=35 difficulty=3
@@ -627,32 +652,39 @@ def to_torch(model: keras.Model) -> torch.nn.Module:
 @check.scenario
 def carried(x, K, b, norm, V, c, epsilon):
     model = small_cnn(*x.shape[1:], K.shape[3], K.shape[0], V.shape[1], epsilon)
+    model.get_layer("conv").trainable = False
     given = [K, b, *norm, V, c]
     model.set_weights(given)
+    flags = [part.trainable for part in (model, *model.layers, *model.weights)]
     network = to_torch(model)
-    same = all(np.array_equal(mine, w) for mine, w in zip(model.get_weights(), given))
-    model.set_weights([0 * w for w in given])
+    same = [all(np.array_equal(mine, w) for mine, w in zip(model.get_weights(), given)), [part.trainable for part in (model, *model.layers, *model.weights)] == flags]
+    model.set_weights([w if place == 5 else -w / 2 for place, w in enumerate(given)])  # the variances stay
+    other = to_torch(model)
     batch = torch.tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
     with torch.no_grad():
-        first, second = network(batch), network(batch)
-    return [isinstance(network, torch.nn.Module), first.numpy(), second.numpy(), same]
+        outputs = [made(batch).numpy() for made in (network, network, other)]
+    return [isinstance(network, torch.nn.Module), *outputs, *same]
 
 
-def carried_in_words(x, K, b, norm, V, c, epsilon, by_channel=False, eps=None, turned=False, swapped=False, batch=False, bend=True):
+def carried_in_words(x, K, b, norm, V, c, epsilon, by_channel=False, eps=None, turned=False, swapped=False, batch=False, bend=True, shared=False, thawed=True):
     """The network in float64, place by place, with channels last."""
     x, K, b, norm, V, c = (np.asarray(part, np.float64) for part in (x, K, b, norm, V, c))
     K = K[::-1, ::-1] if turned else K.transpose(1, 0, 2, 3) if swapped else K
     size = len(K)
     windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
-    z = np.einsum("nrqcij,ijcf->nrqf", windows, K) + b
-    scale, shift, mean, variance = norm
-    if batch:
-        mean, variance = z.mean((0, 1, 2)), z.var((0, 1, 2))
-    z = (z - mean) / np.sqrt(variance + (epsilon if eps is None else eps)) * scale + shift
-    z = np.maximum(z, 0) if bend else z
-    flat = (z.transpose(0, 3, 1, 2) if by_channel else z).reshape(len(x), -1)
-    out = (flat @ V + c).astype(np.float32)
-    return [True, out, out, True]
+
+    def logits(factor):
+        z = np.einsum("nrqcij,ijcf->nrqf", windows, factor * K) + factor * b
+        scale, shift, mean, variance = *(factor * norm[:3]), norm[3]
+        if batch:
+            mean, variance = z.mean((0, 1, 2)), z.var((0, 1, 2))
+        z = (z - mean) / np.sqrt(variance + (epsilon if eps is None else eps)) * scale + shift
+        z = np.maximum(z, 0) if bend else z
+        flat = (z.transpose(0, 3, 1, 2) if by_channel else z).reshape(len(x), -1)
+        return (flat @ (factor * V) + factor * c).astype(np.float32)
+
+    first, changed = logits(1), logits(-0.5)
+    return [True, *([changed, changed] if shared else [first, first]), changed, True, thawed]
 
 
 def some_weights(_seed, _h, _w, _c, _f, _k, _classes):
@@ -687,10 +719,12 @@ with check.exercise("to_torch"):
         "the filters are turned round": lambda *a: carried_in_words(*a, turned=True),
         "batch normalisation uses the mean and variance of the batch: the module is in training mode": lambda *a: carried_in_words(*a, batch=True),
         "the ReLU is missing": lambda *a: carried_in_words(*a, bend=False),
+        "the module shares its weights with `model`, and these were changed after `to_torch`": lambda *a: carried_in_words(*a, shared=True),
+        "the logits are right, but `to_torch` changed what is `trainable` in `model`": lambda *a: carried_in_words(*a, thawed=False),
     }
-    hint = "is it 0 or nearly so, it shares its weights with the model, which were set to 0; else compare the axes with the table above"
+    hint = "compare the axes of each layer with the table above. Before the module was called, the weights of `model` were changed, and it was carried once more"
     drawn = cases.draw(seeds, domain, count=8, n=(1, 9), h=(3, 10), w=(3, 10), c=(1, 4), f=(1, 6), classes=(1, 7))
-    check.agrees(carried, carried_in_words, drawn, "`to_torch` (is a module; logits; logits of a second call; `model` is as it was)", hint, causes=causes, rtol=1e-5, atol=1e-5)
+    check.agrees(carried, carried_in_words, drawn, "`to_torch` (is a module; logits; logits of a second call; logits of another module, made after the weights of `model` changed; are the weights of `model`, and what is `trainable`, as before)", hint, causes=causes, rtol=1e-5, atol=1e-5)
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -766,8 +800,8 @@ for name, difference in differences.items():
 # TensorFlow (Abadi et al., 2016, https://arxiv.org/abs/1605.08695) began as a language for graphs: first describe the whole computation, then run it. Since version 2 (2019) it runs line by line as well, and `tf.function` makes graphs from
 # Python functions. You meet three things in every TensorFlow project: `tf.data`, `tf.GradientTape` and `tf.function`.
 #
-# One remark about this notebook. TensorFlow and JAX start threads of their own at their first computation, and grading copies the process before it judges an exercise. A copy has no such threads. So until the last exercise no cell of *ours* computes with the two. Your cells
-# and the tests may do so at any time. Part 5 puts everything to work.
+# One remark about this notebook. TensorFlow and JAX start threads of their own at their first computation, and grading copies the process before it judges an exercise. A copy has no such threads. So until the last exercise no cell of *ours* computes with the two; part 5 puts everything to work. Your cells
+# may do so at any time.
 #
 # ### tf.data
 #
@@ -785,12 +819,12 @@ for name, difference in differences.items():
 #
 # ### Exercise 5 · A pipeline (`pipeline`, 3 points, 25 minutes, difficulty 1 of 3)
 #
-# Write `pipeline(images, labels, batch, training, seed)`. `images` is a uint8 array [n, h, w], `labels` an int64 array [n] with numbers from 0 to 299; n is 1 to 300, `batch` 1 to 64, h and w are 1 to 9. `seed` is a whole number from 0 to 1,000. It returns a `tf.data.Dataset`.
+# Write `pipeline(images, labels, batch, training, seed)`. `images` is a uint8 array [n, h, w], `labels` an int64 array [n] with numbers from 0 to 299; n is 1 to 300, `batch` 1 to 64, h and w are 1 to 9. `seed` is a whole number from 0 to 1,000, and 0 is a seed like any other. It returns a `tf.data.Dataset`.
 #
 # - Its elements are pairs: float32 [b, h, w] with the images divided by 255 (to 0.000001), and int32 [b] with their labels. <!-- rule: values -->
 # - b is `batch`; the last batch holds the rows that are left. Each pass gives every row once, with its own label. <!-- rule: batches -->
 # - Without `training` the rows come in the order given, in every pass. <!-- rule: order -->
-# - With `training` the rows come in random order, as likely from anywhere: the last row may be the first to come. Rows are shuffled, not batches. <!-- rule: shuffled -->
+# - With `training` the rows come in random order: each is as likely as any other to come first. Rows are shuffled, not batches. <!-- rule: shuffled -->
 # - With `training` a second pass over the dataset has another order. <!-- rule: passes -->
 # - The same arguments give the same order in the first pass of a new dataset, and another `seed` another one. <!-- rule: seed -->
 
@@ -822,10 +856,10 @@ def in_given_order(images, labels, batch, training, seed, divisor=255, whole=Fal
 
 
 @check.scenario
-def latest_row(images, seeds):
-    """The highest number of a row in the first batches of 30 of some new datasets."""
-    batches = [next(iter(pipeline(images, np.arange(len(images)), 30, True, seed)))[1] for seed in seeds]
-    return max(int(y.numpy().max()) for y in batches)
+def first_batches(images, batch, seeds):
+    """The numbers of the rows in the first batch of a new dataset for each seed."""
+    batches = [next(iter(pipeline(images, np.arange(len(images)), batch, True, seed)))[1] for seed in seeds]
+    return [y.numpy().tolist() for y in batches]
 
 
 def orders(images, batch, seed):
@@ -878,12 +912,21 @@ with check.exercise("pipeline"):
             "A shuffle mixes within its buffer only: it must be as large as the data.",
         )
         check.true(first != second, f"{who}: the second pass has the same order as the first, expected another one. Is reshuffling switched off, or was the shuffled order kept (`cache`)?")
-        check.true(orders(images, 10, seed)[0] == first, f"{who}: a new dataset with the same seed has another order in its first pass. Is `seed` handed on?")
-        check.true(orders(images, 10, seed + 1)[0] != first, f"{who}: another seed gives the same order, expected another one. Is `seed` handed on?")
-        latest = latest_row(images, range(seed + 2, seed + 26))
-        check.true(latest >= 290, f"300 rows in batches of 30 while training, 24 seeds: no first batch held a row after number {latest}, expected rows from anywhere. Is the buffer as large as the data?")
+        tried = [0, 1000, 1, *random.choice(np.arange(2, 1000), 13, replace=False).tolist()]
+        begun = dict(zip(tried, first_batches(images, 30, tried)))
+        who = "300 rows in batches of 30 while training"
+        for same, rows in zip(tried[:2], first_batches(images, 30, tried[:2])):
+            check.true(rows == begun[same], f"{who}, seed {same}: a new dataset with the same seed has another order in its first pass. Is `seed` handed on, 0 too?")
+        by_rows = {}
+        for other, rows in begun.items():
+            twin = by_rows.setdefault(tuple(rows), other)
+            check.true(twin == other, f"{who}: another seed gives the same order, for {twin} and {other}, expected another one. Is `seed` handed on as it is?")
+        latest = max(max(rows) for rows in begun.values())
+        check.true(latest >= 290, f"{who}, {len(begun)} seeds: no first batch held a row after number {latest}, expected rows from anywhere. Is the buffer as large as the data?")
         for n, batch in ((1, 1), (2, 5), (37, 8)):
             orders(random.integers(0, 256, (n, 3, 2)).astype(np.uint8), batch, seed)
+    firsts = {row for rows in first_batches(images[:3], 1, range(30)) for row in rows}
+    check.true(firsts == {0, 1, 2}, f"3 rows while training, 30 seeds: the first to come were always among {sorted(firsts)}, expected each of 0, 1, 2 at times. Is the buffer as large as the data?")
 
 # %% [markdown]
 # <details><summary>Hint 1: what to think about</summary>
@@ -907,12 +950,12 @@ with check.exercise("pipeline"):
 #
 # ### Exercise 6 · A step of training (`train_step`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# Write `train_step(W, b, x, y, rate, limit)` for one layer with the logits `x @ W + b`. `W` [d, k] and `b` [k] are float32 `tf.Variable`s, `x` is a float32 tensor [n, d], `y` an int32 tensor [n] with classes from 0 to k - 1; n is 1 to 50, d 1 to 20, k 2 to 10, and all numbers lie
+# Write `train_step(W, b, x, y, rate, limit)` for one layer with the logits `x @ W + b`. `W` [d, k] and `b` [k] are float32 `tf.Variable`s, `x` is a float32 tensor [n, d], `y` an int32 tensor [n] with classes from 0 to k - 1; n is 1 to 50, d 1 to 20, k 2 to 10, and at the first call all numbers lie
 # between -3 and 3. `rate` (0.05 to 0.5) and `limit` (0.1 to 2) are Python numbers. One of the variables, but not both, may be frozen (`trainable=False`).
 #
 # - It returns the mean over the rows of the cross-entropy, computed with the weights as they were before the step, as a float32 tensor without axes. <!-- rule: loss -->
-# - Logits may lie between -230 and 230: nothing overflows. <!-- rule: overflow -->
-# - The gradients of that loss are clipped by their *common* norm (Pascanu et al., 2012, https://arxiv.org/abs/1211.5063): if the root of the sum of squares of all their entries is larger than `limit`, all are multiplied by `limit` / norm. Else they stay as they are. <!-- rule: clip -->
+# - Nothing overflows. Logits reach 183 at the first call, and up to 230 after some steps. <!-- rule: overflow -->
+# - The gradients of that loss are clipped by their *common* norm (Pascanu et al., 2012, https://arxiv.org/abs/1211.5063): if the root of the sum of squares of all their entries is larger than `limit`, all are multiplied by `limit` / norm. Else they stay as they are, also at a norm of 0. <!-- rule: clip -->
 # - Each variable that is not frozen changes in place by minus `rate` times its (clipped) gradient. <!-- rule: step -->
 # - A frozen variable stays as it was, and its gradient does not count in the norm. <!-- rule: frozen -->
 # - It also works, call after call, when it is called inside a `tf.function(..., autograph=False)`: so without `.numpy()`, `float(...)` or a Python `if` on the value of a tensor. <!-- rule: graph -->
@@ -1013,6 +1056,8 @@ with check.exercise("train_step"):
     check.agrees(steps_taken, steps_in_words, drawn, what, hint, causes=causes, rtol=1e-4, atol=1e-4)
     threes = np.full((2, 20), 3, np.float32)
     far = (threes.T * np.float32([1, -1]), np.zeros(2, np.float32), threes, np.array([0, 1], np.int32), 0.5, 2, "none", False)
+    still = (threes[:, :3].T, np.zeros(2, np.float32), 0 * threes[:, :3], np.array([0, 1], np.int32), 0.5, 2, "b", False)
+    check.agrees(steps_taken, steps_in_words, [still], what + " with x all 0 and b frozen, so that the gradient is 0, (W, b, x, y, rate, limit, frozen, in a graph)", hint, rtol=1e-4, atol=1e-4)
     check.agrees(steps_taken, steps_in_words, [far], what + " with logits of 180 and -180, (W, b, x, y, rate, limit, frozen, in a graph)", hint, rtol=1e-4, atol=1e-4)
 
 # %% [markdown]
@@ -1041,11 +1086,11 @@ with check.exercise("train_step"):
 #
 # ### Exercise 7 · Trace once (`make_predict`, 2 points, 25 minutes, difficulty 2 of 3)
 #
-# Write `make_predict(model, width)`; `width` is 1 to 12. `model` is a Python function that takes a float32 tensor [n, width] and returns float32 logits [n, k], with TensorFlow's operations. It returns a function `predict(rows, temperature)`.
+# Write `make_predict(model, width)`; `width` is 1 to 12. `model` is a Python function that takes a float32 tensor [n, width] and returns float32 logits [n, k] between -50 and 50, each row from the same row of the input, with TensorFlow's operations; k is 1 to 9. It returns a function `predict(rows, temperature)`.
 #
-# - `rows` is a NumPy array [n, width], float32 or float64, n from 1 to 70, or a list of n lists of numbers; n and kind may differ from call to call. `temperature` is a Python number from 0.1 to 10, an int or a float. <!-- rule: inputs -->
-# - `predict` returns a float32 NumPy array [n, k]: for each row the softmax of the logits divided by the temperature. It may differ by 0.0001. <!-- rule: values -->
-# - Over all calls of one `predict` the Python code of `model` runs exactly once. <!-- rule: once -->
+# - `rows` is a NumPy array [n, width], float32 or float64, n from 1 to 70, or a list of n lists of Python numbers (ints, floats, or both); n and kind may differ from call to call. `temperature` is a Python number from 0.1 to 10, an int or a float. <!-- rule: inputs -->
+# - `predict` returns a float32 NumPy array [n, k]: for each row `softmax(logits / temperature)`. It may differ by 0.0001. <!-- rule: values -->
+# - The Python code of `model` runs exactly once: in `make_predict` or at the first call of `predict`, and in no later one. <!-- rule: once -->
 # - Each `predict` belongs to its own model. <!-- rule: apart -->
 
 
@@ -1105,7 +1150,10 @@ def some_calls(_seed, _d, _calls):
     for number in range(_calls):
         rows = random.normal(size=(int(random.integers(1, 71)) if number else 3, _d)).astype(("float32", "float64")[int(random.integers(0, 2))] if number else "float32")
         temperature = [1, 0.1, 10, 2, 2.0, float(random.uniform(0.1, 10))][int(random.integers(0, 6))] if number else 2
-        calls.append([rows.tolist() if random.integers(0, 3) == 0 and number else rows, temperature])
+        kind = int(random.integers(0, 4)) if number > 1 else -number  # the first: an array; the second: whole numbers among others, in a list
+        if kind in (-1, 0) and number:
+            rows = [[round(x) if kind or (i + j) % 2 == 0 else x for j, x in enumerate(row)] for i, row in enumerate(rows.tolist())]
+        calls.append([rows.tolist() if kind == 1 else rows, temperature])
     return calls
 
 
@@ -1169,12 +1217,12 @@ with check.exercise("make_predict"):
 #
 # Each function earns half of the points.
 #
-# `row_gradients(loss, parameters, X, y)`: `loss(parameters, x, label)` is a pure function that gives one number for one row x [d] and its label. `parameters` is a pytree of float32 arrays. `X` is a float32 NumPy array [n, d], `y` an int32 array [n]; n is 1 to 40.
+# `row_gradients(loss, parameters, X, y)`: `loss(parameters, x, label)` is a pure function that gives one number for one row x [d] and its label. `parameters` is a pytree (dictionaries, lists, tuples) of float32 JAX arrays. `X` is a float32 NumPy array [n, d], `y` an int32 array [n]; n is 1 to 40.
 #
 # - It returns a pytree of the same structure, with a first axis of length n in every array: entry i is the gradient of the loss of row i alone. It may differ by 0.0001. <!-- rule: rows -->
-# - The Python code of `loss` runs at most three times in a call, however many rows there are. <!-- rule: mapped -->
+# - The Python code of `loss` runs once in a call, or twice or three times if your transformations trace it again, however many rows there are. <!-- rule: mapped -->
 #
-# `bucketed(f)`: `f` is a pure function from a float32 array [n, d] to an array [n, k], each row of the result from the same row of the input. d is 1 to 12. It returns a function `g(x)` for float32 NumPy arrays [n, d], n from 1 to 300.
+# `bucketed(f)`: `f` is a pure function from a float32 array [n, d] to one [n, k], each row of the result from the same row of the input. d is 1 to 12 and the same in all calls of one `g`, k is 1 or 2. It returns a function `g(x)` for float32 NumPy arrays [n, d], n from 1 to 300.
 #
 # - `g(x)` equals `f(x)`, with n rows. It may differ by 0.0001. <!-- rule: same -->
 # - `f` is compiled with `jax.jit`, and its Python code runs only for arrays whose number of rows is the smallest power of two (1, 2, 4, 8, …) that is not below n. <!-- rule: powers -->
@@ -1210,28 +1258,28 @@ def bucketed(f):
 
 # %% tests="transforms" points=3
 @check.scenario
-def gradients_of_rows(W, b, X, y, nested):
+def gradients_of_rows(W, b, X, y, nested, factor):
     calls = [0]
-    inner = jax.jit(lambda V, c, x, label: -jax.nn.log_softmax(x @ V + c)[label])  # compiled in one piece: quicker than operation by operation
+    inner = jax.jit(lambda V, c, x, label: -factor * jax.nn.log_softmax(x @ V + c)[label])  # compiled in one piece: quicker than operation by operation
 
     def loss(parameters, x, label):
         calls[0] += 1
-        V, c = (parameters["layers"][0]["W"], parameters["b"]) if nested else (parameters["W"], parameters["b"])
+        V, c = (parameters["layers"][0]["W"], parameters["b"][0]) if nested else (parameters["W"], parameters["b"])
         return inner(V, c, x, label)
 
-    given = {"layers": [{"W": jnp.asarray(W)}], "b": jnp.asarray(b)} if nested else {"W": jnp.asarray(W), "b": jnp.asarray(b)}
+    given = {"layers": [{"W": jnp.asarray(W)}], "b": (jnp.asarray(b),)} if nested else {"W": jnp.asarray(W), "b": jnp.asarray(b)}
     found = row_gradients(loss, given, X, y)
-    return [jax.tree_util.tree_map(np.asarray, found), calls[0] <= 3]
+    return [jax.tree_util.tree_map(np.asarray, found), 1 <= calls[0] <= 3]
 
 
-def gradients_in_words(W, b, X, y, nested, share=lambda n: 1, first=False, few=True):
+def gradients_in_words(W, b, X, y, nested, factor, share=lambda n: 1, first=False, few=lambda n: True):
     W, b, X = (np.asarray(part, np.float64) for part in (W, b, X))
-    G = (softmax_rows(X @ W + b) - np.eye(len(b))[y]) * share(len(y))
+    G = (softmax_rows(X @ W + b) - np.eye(len(b))[y]) * share(len(y)) * factor
     per_W, per_b = np.einsum("nd,nk->ndk", X, G), G
     if first:
         per_W, per_b = per_W.sum(0), per_b.sum(0)
     per_W, per_b = per_W.astype(np.float32), per_b.astype(np.float32)
-    return [{"layers": [{"W": per_W}], "b": per_b} if nested else {"W": per_W, "b": per_b}, few]
+    return [{"layers": [{"W": per_W}], "b": (per_b,)} if nested else {"W": per_W, "b": per_b}, few(len(y))]
 
 
 def softmax_rows(z):
@@ -1247,7 +1295,7 @@ def bucket_runs(sizes, width, seed):
     def function(number):
         def f(x):
             seen[number].append([*x.shape, isinstance(x, jax.core.Tracer)])
-            return jnp.stack([x.sum(1) + number, jnp.cos(x).prod(1)], 1)
+            return jnp.stack([jnp.cos(x).prod(1), x.sum(1) + number][: number + 1], 1)
 
         return f
 
@@ -1266,22 +1314,22 @@ def buckets_in_words(sizes, width, seed, bucket=lambda n: 1 << (n - 1).bit_lengt
         shape = [bucket(n), width, True]
         if shape not in shapes or not once:
             shapes.append(shape)
-        results.append([np.stack([x.sum(1) + number, np.cos(x).prod(1)], 1).astype(np.float32) for number in range(2)])
+        results.append([np.stack([np.cos(x).prod(1), x.sum(1) + number][: number + 1], 1).astype(np.float32) for number in range(2)])
     return [[shapes, shapes], results]
 
 
 def check_row_gradients():
     single = {"dtypes": ("float32",), "layouts": ("contiguous",), "without": ("zero", "equal", "negative", "ties")}
     labels_of_rows = cases.array("n", dtypes=("int32",), high=2, layouts=("contiguous",), without=("low", "equal", "edges"))
-    domain = {"W": cases.array(4, 3, **single), "b": cases.array(3, **single), "X": cases.array("n", 4, **single), "y": labels_of_rows, "nested": cases.choice(False, True)}
+    domain = {"W": cases.array(4, 3, **single), "b": cases.array(3, **single), "X": cases.array("n", 4, **single), "y": labels_of_rows, "nested": cases.choice(False, True), "factor": cases.choice(1, -2)}
     causes = {
         "these are the gradients of the sum of all losses, without an axis for the rows": lambda *a: gradients_in_words(*a, first=True),
         "each was divided by the number of rows": lambda *a: gradients_in_words(*a, share=lambda n: 1 / n),
-        "the rows are right, but `loss` ran for each of them: `jax.vmap` runs it once for all": lambda *a: gradients_in_words(*a, few=False),
+        "the rows are right, but `loss` ran for each of them: `jax.vmap` runs it once for all": lambda *a: gradients_in_words(*a, few=lambda n: n <= 3),
     }
     drawn = cases.draw(seeds, domain, count=0, n=(1, 40))
     hint = "`grad` of one row's loss, mapped over the rows: the parameters are the same for all"
-    check.agrees(gradients_of_rows, gradients_in_words, drawn, "`row_gradients` (gradients; `loss` ran three times at most)", hint, causes=causes, rtol=1e-4, atol=1e-4)
+    check.agrees(gradients_of_rows, gradients_in_words, drawn, "`row_gradients` (gradients; `loss`, `factor` times a cross-entropy, ran once to three times)", hint, causes=causes, rtol=1e-4, atol=1e-4)
 
 
 def check_bucketed():

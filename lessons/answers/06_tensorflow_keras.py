@@ -419,6 +419,88 @@ class GatedDense(keras.layers.Layer):
         return {**super().get_config(), "units": self.units}
 
 
+# %% wrong="gated_dense" breaks="config" says="has the layer's name"
+# Misunderstands: the configuration is what the constructor was given (a name that Keras chose is lost).
+class GatedDense(keras.layers.Layer):
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.settings = {"units": units, **kwargs}
+
+    def build(self, input_shape):
+        shape = (input_shape[-1], self.units)
+        self.kernel, self.gate_kernel = self.add_weight(shape=shape, initializer="glorot_uniform"), self.add_weight(shape=shape, initializer="glorot_uniform")
+        self.bias, self.gate_bias = self.add_weight(shape=shape[1:], initializer="zeros"), self.add_weight(shape=shape[1:], initializer="zeros")
+
+    def call(self, x):
+        return (keras.ops.matmul(x, self.kernel) + self.bias) * keras.ops.sigmoid(keras.ops.matmul(x, self.gate_kernel) + self.gate_bias)
+
+    def get_config(self):
+        return dict(self.settings)
+
+
+# %% wrong="gated_dense" breaks="config" says="GatedDense"
+# Misunderstands: a configuration is that of a layer in use.
+class GatedDense(keras.layers.Layer):
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape):
+        shape = (input_shape[-1], self.units)
+        self.kernel, self.gate_kernel = self.add_weight(shape=shape, initializer="glorot_uniform"), self.add_weight(shape=shape, initializer="glorot_uniform")
+        self.bias, self.gate_bias = self.add_weight(shape=shape[1:], initializer="zeros"), self.add_weight(shape=shape[1:], initializer="zeros")
+
+    def call(self, x):
+        return (keras.ops.matmul(x, self.kernel) + self.bias) * keras.ops.sigmoid(keras.ops.matmul(x, self.gate_kernel) + self.gate_bias)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.kernel.shape[-1]}
+
+
+# %% wrong="gated_dense" breaks="symbolic" says="shape from a keras.Input"
+# Misunderstands: inputs that are more than a batch of rows have three axes.
+class GatedDense(keras.layers.Layer):
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape):
+        shape = (input_shape[-1], self.units)
+        self.kernel, self.gate_kernel = self.add_weight(shape=shape, initializer="glorot_uniform"), self.add_weight(shape=shape, initializer="glorot_uniform")
+        self.bias, self.gate_bias = self.add_weight(shape=shape[1:], initializer="zeros"), self.add_weight(shape=shape[1:], initializer="zeros")
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.units) if len(input_shape) == 2 else (*input_shape[:2], self.units)
+
+    def call(self, x):
+        return (keras.ops.matmul(x, self.kernel) + self.bias) * keras.ops.sigmoid(keras.ops.matmul(x, self.gate_kernel) + self.gate_bias)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+# %% wrong="gated_dense" breaks="value" says="`GatedDense`"
+# Misunderstands: `build` sees the shape of every input.
+class GatedDense(keras.layers.Layer):
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape):
+        shape = (input_shape[-1], self.units)
+        self.kernel, self.gate_kernel = self.add_weight(shape=shape, initializer="glorot_uniform"), self.add_weight(shape=shape, initializer="glorot_uniform")
+        self.bias, self.gate_bias = self.add_weight(shape=shape[1:], initializer="zeros"), self.add_weight(shape=shape[1:], initializer="zeros")
+        self.shape = input_shape[1:-1]
+
+    def call(self, x):
+        y = (keras.ops.matmul(x, self.kernel) + self.bias) * keras.ops.sigmoid(keras.ops.matmul(x, self.gate_kernel) + self.gate_bias)
+        return keras.ops.reshape(y, (-1, *self.shape, self.units))
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
 # %% right="best_epoch"
 # Another way: the losses in a list, the weights in a dictionary by epoch.
 class BestEpoch(keras.callbacks.Callback):
@@ -780,6 +862,182 @@ class BestEpoch(keras.callbacks.Callback):
             self.model.set_weights(self.kept)
 
 
+# %% wrong="best_epoch" breaks="better" says="`BestEpoch`"
+# Misunderstands: a loss is never above 100.
+class BestEpoch(keras.callbacks.Callback):
+    def __init__(self, patience):
+        super().__init__()
+        self.patience = patience
+
+    def on_train_begin(self, logs=None):
+        self.best, self.lowest, self.waited, self.kept = None, 100.0, 0, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_loss"] < self.lowest:
+            self.best, self.lowest, self.waited = epoch, logs["val_loss"], 0
+            self.kept = self.model.get_weights()
+        else:
+            self.waited += 1
+            if self.waited >= self.patience:
+                self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self.kept is not None:
+            self.model.set_weights(self.kept)
+
+
+# %% wrong="best_epoch" breaks="better" says="`BestEpoch`"
+# Misunderstands: a lowest loss of 0 is none yet.
+class BestEpoch(keras.callbacks.Callback):
+    def __init__(self, patience):
+        super().__init__()
+        self.patience = patience
+
+    def on_train_begin(self, logs=None):
+        self.best, self.lowest, self.waited, self.kept = None, None, 0, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_loss"] < (self.lowest or math.inf):
+            self.best, self.lowest, self.waited = epoch, logs["val_loss"], 0
+            self.kept = self.model.get_weights()
+        else:
+            self.waited += 1
+            if self.waited >= self.patience:
+                self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self.kept is not None:
+            self.model.set_weights(self.kept)
+
+
+# %% wrong="best_epoch" breaks="better" says="`BestEpoch`"
+# Misunderstands: a loss that is lower by less than 0.01 is not better.
+class BestEpoch(keras.callbacks.Callback):
+    def __init__(self, patience):
+        super().__init__()
+        self.patience = patience
+
+    def on_train_begin(self, logs=None):
+        self.best, self.lowest, self.waited, self.kept = None, math.inf, 0, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_loss"] < self.lowest - 0.01:
+            self.best, self.lowest, self.waited = epoch, logs["val_loss"], 0
+            self.kept = self.model.get_weights()
+        else:
+            self.waited += 1
+            if self.waited >= self.patience:
+                self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self.kept is not None:
+            self.model.set_weights(self.kept)
+
+
+# %% wrong="best_epoch" breaks="all" says="`BestEpoch`"
+# Misunderstands: trained weights come first in `model.weights`, the others after them.
+class BestEpoch(keras.callbacks.Callback):
+    def __init__(self, patience):
+        super().__init__()
+        self.patience = patience
+
+    def on_train_begin(self, logs=None):
+        self.best, self.lowest, self.waited, self.kept = None, math.inf, 0, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_loss"] < self.lowest:
+            self.best, self.lowest, self.waited = epoch, logs["val_loss"], 0
+            self.kept = [w.numpy() for w in self.model.trainable_weights + self.model.non_trainable_weights]
+        else:
+            self.waited += 1
+            if self.waited >= self.patience:
+                self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self.kept is not None:
+            for w, value in zip(self.model.weights, self.kept):
+                w.assign(value) if tuple(w.shape) == value.shape else None
+
+
+# %% wrong="best_epoch" breaks="all" says="`BestEpoch`"
+# Misunderstands: what is not trained are running statistics: a frozen layer does not change.
+class BestEpoch(keras.callbacks.Callback):
+    def __init__(self, patience):
+        super().__init__()
+        self.patience = patience
+
+    def on_train_begin(self, logs=None):
+        self.best, self.lowest, self.waited, self.kept = None, math.inf, 0, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_loss"] < self.lowest:
+            self.best, self.lowest, self.waited = epoch, logs["val_loss"], 0
+            self.kept = [w.numpy() for layer in self.model.layers if layer.trainable for w in layer.weights]
+        else:
+            self.waited += 1
+            if self.waited >= self.patience:
+                self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self.kept is not None:
+            for w, value in zip([w for layer in self.model.layers if layer.trainable for w in layer.weights], self.kept):
+                w.assign(value)
+
+
+# %% wrong="best_epoch" breaks="again" says="`BestEpoch`"
+# Misunderstands: the model of the first `fit` is the model of all.
+class BestEpoch(keras.callbacks.Callback):
+    def __init__(self, patience):
+        super().__init__()
+        self.patience = patience
+        self.first = None
+
+    def on_train_begin(self, logs=None):
+        self.best, self.lowest, self.waited, self.kept = None, math.inf, 0, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_loss"] < self.lowest:
+            self.best, self.lowest, self.waited = epoch, logs["val_loss"], 0
+            self.kept = [w.numpy() for w in self.weights_of_first()]
+        else:
+            self.waited += 1
+            if self.waited >= self.patience:
+                self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self.kept is not None:
+            for w, value in zip(self.weights_of_first(), self.kept):
+                w.assign(value)
+
+    def weights_of_first(self):
+        self.first = self.first or self.model
+        return self.first.weights
+
+
+# %% wrong="best_epoch" breaks="apart" says="with another beside it"
+# Misunderstands: the patience is a setting of the class.
+class BestEpoch(keras.callbacks.Callback):
+    def __init__(self, patience):
+        super().__init__()
+        BestEpoch.patience = patience
+
+    def on_train_begin(self, logs=None):
+        self.best, self.lowest, self.waited, self.kept = None, math.inf, 0, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_loss"] < self.lowest:
+            self.best, self.lowest, self.waited = epoch, logs["val_loss"], 0
+            self.kept = self.model.get_weights()
+        else:
+            self.waited += 1
+            if self.waited >= self.patience:
+                self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self.kept is not None:
+            self.model.set_weights(self.kept)
+
+
 # %% right="to_torch"
 # Another way: a module of its own that turns the pictures round, and keeps Keras' order from then on.
 def to_torch(model):
@@ -956,6 +1214,63 @@ def to_torch(model):
     return network
 
 
+# %% wrong="to_torch" breaks="unchanged" says="changed what is `trainable`"
+# Misunderstands: a Keras model is put into inference mode by `trainable = False`.
+def to_torch(model):
+    model.trainable = False
+    K, b, gamma, beta, mean, var, V, c = model.get_weights()
+    rows, columns = model.input_shape[1] - K.shape[0] + 1, model.input_shape[2] - K.shape[0] + 1
+    network = torch.nn.Sequential(torch.nn.Conv2d(K.shape[2], K.shape[3], K.shape[0]), torch.nn.BatchNorm2d(K.shape[3], eps=model.get_layer("norm").epsilon), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(*V.shape))
+    V = V.reshape(rows, columns, len(b), -1).transpose(3, 2, 0, 1).reshape(len(c), -1)
+    with torch.no_grad():
+        for target, value in ((network[0].weight, K.transpose(3, 2, 0, 1)), (network[0].bias, b), (network[1].weight, gamma), (network[1].bias, beta), (network[1].running_mean, mean), (network[1].running_var, var), (network[4].weight, V), (network[4].bias, c)):
+            target.copy_(torch.tensor(value.copy()))
+    return network.eval()
+
+
+# %% wrong="to_torch" breaks="unchanged" says="changed what is `trainable`"
+# Misunderstands: what is carried must be trainable.
+def to_torch(model):
+    model.trainable = True
+    K, b, gamma, beta, mean, var, V, c = model.get_weights()
+    rows, columns = model.input_shape[1] - K.shape[0] + 1, model.input_shape[2] - K.shape[0] + 1
+    network = torch.nn.Sequential(torch.nn.Conv2d(K.shape[2], K.shape[3], K.shape[0]), torch.nn.BatchNorm2d(K.shape[3], eps=model.get_layer("norm").epsilon), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(*V.shape))
+    V = V.reshape(rows, columns, len(b), -1).transpose(3, 2, 0, 1).reshape(len(c), -1)
+    with torch.no_grad():
+        for target, value in ((network[0].weight, K.transpose(3, 2, 0, 1)), (network[0].bias, b), (network[1].weight, gamma), (network[1].bias, beta), (network[1].running_mean, mean), (network[1].running_var, var), (network[4].weight, V), (network[4].bias, c)):
+            target.copy_(torch.tensor(value.copy()))
+    return network.eval()
+
+
+# %% wrong="to_torch" breaks="equal" says="`to_torch`"
+# Misunderstands: `.T` brings the dense kernel into PyTorch's order (it exchanges rows and columns).
+def to_torch(model):
+    K, b, gamma, beta, mean, var, V, c = model.get_weights()
+    rows, columns = model.input_shape[1] - K.shape[0] + 1, model.input_shape[2] - K.shape[0] + 1
+    network = torch.nn.Sequential(torch.nn.Conv2d(K.shape[2], K.shape[3], K.shape[0]), torch.nn.BatchNorm2d(K.shape[3], eps=model.get_layer("norm").epsilon), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(*V.shape))
+    V = V.reshape(rows, columns, len(b), -1).T.reshape(len(c), -1)
+    with torch.no_grad():
+        for target, value in ((network[0].weight, K.transpose(3, 2, 0, 1)), (network[0].bias, b), (network[1].weight, gamma), (network[1].bias, beta), (network[1].running_mean, mean), (network[1].running_var, var), (network[4].weight, V), (network[4].bias, c)):
+            target.copy_(torch.tensor(value.copy()))
+    return network.eval()
+
+
+# %% wrong="to_torch" breaks="own" says="`to_torch`"
+# Misunderstands: the arrays belong to the class (the next module brings its own to all).
+class Carried(torch.nn.Module):
+    def forward(self, pictures):
+        K, b, gamma, beta, mean, var, V, c = Carried.arrays
+        z = torch.nn.functional.conv2d(pictures, K.permute(3, 2, 0, 1), b).permute(0, 2, 3, 1)
+        return torch.relu((z - mean) / (var + self.epsilon).sqrt() * gamma + beta).flatten(1) @ V + c
+
+
+def to_torch(model):
+    Carried.arrays = [torch.tensor(w.copy()) for w in model.get_weights()]
+    network = Carried().eval()
+    network.epsilon = model.get_layer("norm").epsilon
+    return network
+
+
 # %% right="pipeline"
 # Another way: NumPy does the casts beforehand, the shuffle is one of row numbers.
 def pipeline(images, labels, batch, training, seed):
@@ -1117,6 +1432,42 @@ def pipeline(images, labels, batch, training, seed):
     rows = tf.data.Dataset.from_tensor_slices((images, labels))
     if training:
         rows = rows.shuffle(len(images), seed=42)
+    return rows.batch(batch).map(lambda x, y: (tf.cast(x, tf.float32) / 255, tf.cast(y, tf.int32)))
+
+
+# %% wrong="pipeline" breaks="seed" says="0 too"
+# Misunderstands: seed 0 means that no seed is given.
+def pipeline(images, labels, batch, training, seed):
+    rows = tf.data.Dataset.from_tensor_slices((images, labels))
+    if training:
+        rows = rows.shuffle(len(images), seed=seed or None)
+    return rows.batch(batch).map(lambda x, y: (tf.cast(x, tf.float32) / 255, tf.cast(y, tf.int32)))
+
+
+# %% wrong="pipeline" breaks="seed" says="another seed"
+# Misunderstands: a seed is a small number.
+def pipeline(images, labels, batch, training, seed):
+    rows = tf.data.Dataset.from_tensor_slices((images, labels))
+    if training:
+        rows = rows.shuffle(len(images), seed=seed % 1000)
+    return rows.batch(batch).map(lambda x, y: (tf.cast(x, tf.float32) / 255, tf.cast(y, tf.int32)))
+
+
+# %% wrong="pipeline" breaks="seed" says="another seed"
+# Misunderstands: seeds begin at 1.
+def pipeline(images, labels, batch, training, seed):
+    rows = tf.data.Dataset.from_tensor_slices((images, labels))
+    if training:
+        rows = rows.shuffle(len(images), seed=max(seed, 1))
+    return rows.batch(batch).map(lambda x, y: (tf.cast(x, tf.float32) / 255, tf.cast(y, tf.int32)))
+
+
+# %% wrong="pipeline" breaks="shuffled" says="3 rows while training"
+# Misunderstands: the last row stays for the end of the buffer.
+def pipeline(images, labels, batch, training, seed):
+    rows = tf.data.Dataset.from_tensor_slices((images, labels))
+    if training:
+        rows = rows.shuffle(max(len(images) - 1, 1), seed=seed)
     return rows.batch(batch).map(lambda x, y: (tf.cast(x, tf.float32) / 255, tf.cast(y, tf.int32)))
 
 
@@ -1353,6 +1704,19 @@ def train_step(W, b, x, y, rate, limit):
     return tf.constant(float(loss))
 
 
+# %% wrong="train_step" breaks="clip" says="`train_step`"
+# Misunderstands: there is always a norm to divide by.
+def train_step(W, b, x, y, rate, limit):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=x @ W + b))
+    variables = [v for v in (W, b) if v.trainable]
+    gradients = tape.gradient(loss, variables)
+    norm = tf.sqrt(sum(tf.reduce_sum(g**2) for g in gradients))
+    for variable, gradient in zip(variables, gradients):
+        variable.assign_sub(rate * gradient / norm * tf.minimum(norm, limit))
+    return loss
+
+
 # %% right="make_predict"
 # Another way: a tf.Module with a concrete function.
 def make_predict(model, width):
@@ -1503,6 +1867,43 @@ def make_predict(model, width):
         GRAPHS[width] = tf.function(model, input_signature=[tf.TensorSpec([None, width], tf.float32)])
     graph = GRAPHS[width]
     return lambda rows, temperature: tf.nn.softmax(graph(tf.constant(np.asarray(rows, np.float32))) / temperature).numpy()
+
+
+# %% wrong="make_predict" breaks="inputs" says="make_predict"
+# Misunderstands: lists hold floats (whole numbers become int32, which the signature refuses).
+def make_predict(model, width):
+    @tf.function(input_signature=[tf.TensorSpec([None, width], tf.float32), tf.TensorSpec([], tf.float32)])
+    def graph(rows, temperature):
+        return tf.nn.softmax(model(rows) / temperature)
+
+    def predict(rows, temperature):
+        rows = rows.astype(np.float32) if isinstance(rows, np.ndarray) else np.array(rows, type(rows[0][0])).astype(np.float32)
+        return graph(tf.constant(rows), tf.constant(float(temperature))).numpy()
+
+    return predict
+
+
+# %% wrong="make_predict" breaks="values" says="make_predict"
+# Misunderstands: the softmax is divided by the temperature.
+def make_predict(model, width):
+    @tf.function(input_signature=[tf.TensorSpec([None, width], tf.float32), tf.TensorSpec([], tf.float32)])
+    def graph(rows, temperature):
+        return tf.nn.softmax(model(rows)) / temperature
+
+    return lambda rows, temperature: graph(tf.constant(np.asarray(rows, np.float32)), tf.constant(float(temperature))).numpy()
+
+
+# %% right="make_predict"
+# Another way: rows are filled up to 70, and the graph is made before the first call.
+def make_predict(model, width):
+    graph = tf.function(lambda rows, t: tf.nn.softmax(model(rows) / t)).get_concrete_function(tf.TensorSpec([70, width], tf.float32), tf.TensorSpec([], tf.float32))
+
+    def predict(rows, temperature):
+        full = np.zeros((70, width), np.float32)
+        full[: len(rows)] = rows
+        return graph(tf.constant(full), tf.constant(float(temperature))).numpy()[: len(rows)]
+
+    return predict
 
 
 # %% right="transforms"
