@@ -81,14 +81,14 @@ print("without the last option:", tokenizer.apply_chat_template(chat, tokenize=F
 # ### Exercise 1 · A first answer (`answer`, 3 points, 5 minutes, difficulty 1 of 3)
 #
 # Write `answer(model, tokenizer, question, limit)`. `model` and `tokenizer` are those above, `question` is a text of 1 to 60
-# characters, `limit` a whole number from 1 to 24.
+# characters without marks such as `<|end|>`, `limit` a whole number from 1 to 24.
 #
-# - The question is the only message, of the role `user` and letter by letter, in the tokenizer's chat template, followed by the mark that makes it the
-#   assistant's turn. <!-- rule: template -->
+# - The question is the only message, of the role `user` and letter by letter (blanks and line ends before and after it count), in the tokenizer's chat
+#   template, followed by the mark that makes it the assistant's turn. <!-- rule: template -->
 # - The model writes until it has written `<|end|>`, but at most `limit` tokens. <!-- rule: limit -->
 # - It always takes the token with the highest score (*greedy*): no random number is drawn. <!-- rule: greedy -->
 # - The text that is returned is what the model wrote, and not what it read. <!-- rule: reply -->
-# - Special tokens such as `<|end|>` are not in the text. <!-- rule: special -->
+# - Special tokens, which are marks such as `<|end|>` and `<|user|>`, are not in the text. <!-- rule: special -->
 
 
 # %% exercise="answer" minutes=5 difficulty=1
@@ -149,6 +149,8 @@ with check.exercise("answer"):
             (f"What is {a + 100} + {b + 100}?", 1),
             (f"What  is {a}  +\n{b}?  How many days has month {c % 12 + 1}?", 24),
             ("?", 24),
+            ("   Who are you?", 24),
+            (f"\nSort: {c} 4 {b} ", 24),
         ):
             got, before, now = answered(question, limit)
             check.equal(
@@ -162,6 +164,7 @@ with check.exercise("answer"):
                     "special tokens are text, too, unless `decode` is told to skip them": lambda: as_text(question, limit, special=True),
                     "the question went to the model without its chat template": lambda: without_template(question, limit),
                     "the limit counts what the model writes, not what it reads (`max_new_tokens`)": lambda: as_text(question, 24),
+                    "blanks and line ends around the question count": lambda: as_text(question.strip(), limit),
                     "it goes on after `<|end|>`": lambda: as_text(question, limit, ends=False),
                 },
             )
@@ -353,7 +356,7 @@ with check.exercise("memory_gib"):
     ### END HIDDEN TESTS
     domain = {
         "parameters": cases.integer(1, 500_000_000_000),
-        "method": cases.choice("inference", "full", "lora", "qlora", "", "LoRA", "adalora", "full-lora"),
+        "method": cases.choice("inference", "full", "lora", "qlora", "", "LoRA", "adalora", "full-lora", " lora", "qlora\n", "inference "),
         "adapter": cases.integer(0, 10_000_000_000),
     }
     small = domain | {"parameters": cases.integer(1, 3_000_000_000), "adapter": cases.integer(0, 1_000_000_000)}
@@ -617,7 +620,7 @@ for p in PLATFORMS:
 # ### Exercise 5 · Choose a machine (`choose`, 3 points, 7 minutes, difficulty 2 of 3)
 #
 # Write `choose(platforms, gib, hours, resumes, unattended)`. `platforms` is a list of dictionaries as above (0 to 12 of them, with other numbers), `gib` the
-# memory of the job (0.5 to 100), `hours` its length (0.1 to 200). `resumes` and `unattended` are true or false. It returns the **name** of the machine to take, and leaves the list and what is in it as it was.
+# memory of the job (0.5 to 100), `hours` its length (0.1 to 200). Prices have up to three decimals. `resumes` and `unattended` are true or false. It returns the **name** of the machine to take, and leaves the list and what is in it as it was.
 #
 # - The machine has at least the memory of the job. <!-- rule: memory -->
 # - A job that resumes from its last checkpoint may be spread over several sessions of one week; then its hours are at most `week_hours`. One that does
@@ -660,13 +663,13 @@ def some_platforms(seed):
                 "session_hours": one_of(4, 9, 12, 40),
                 "week_hours": one_of(6, 12, 30, 168),
                 "unattended": bool(random.integers(2)),
-                "dollars_per_hour": one_of(0.0, 0.0, 0.4, 1.006, 1.861),
+                "dollars_per_hour": one_of(0.0, 0.0, 0.001, 1.006, 1.007, 1.861),
                 "source": "",
                 "date": "",
             }
             for i in random.permutation(count)
         ]
-        yield table, one_of(3.5, 15, 15.1, 22, 44), one_of(1.5, 6, 9, 9.5, 12, 29.5), bool(random.integers(2)), bool(random.integers(4) == 0)
+        yield table, one_of(3.5, 3.5, 15, 15.1, 22, 44), one_of(1.5, 6, 9, 9.5, 12, 29.5), bool(random.integers(2)), bool(random.integers(4) == 0)
 
 
 def machine(table, gib, hours, resumes, unattended, memory=True, time=True, alone=True, both=True, ties=True, dear=False):

@@ -100,6 +100,15 @@ def answer(model, tokenizer, question, limit):
     return tokenizer.decode(output[0, inputs["input_ids"].shape[1] :])
 
 
+# %% wrong="answer" breaks="template" says="blanks and line ends around the question count"
+# Misunderstands: blanks around a question carry no meaning.
+def answer(model, tokenizer, question: str, limit: int) -> str:
+    chat = [{"role": "user", "content": question.strip()}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    output = model.generate(**inputs, do_sample=False, max_new_tokens=limit)
+    return tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
 # %% right="answer"
 # The template as text first, tokens after it.
 def answer(model, tokenizer, question, limit):
@@ -299,6 +308,16 @@ def memory_gib(parameters, method, adapter=0):
     else:
         raise ValueError(method)
     return total / 2**30
+
+
+# %% wrong="memory_gib" breaks="unknown" says="expected ValueError"
+# Misunderstands: blanks around a name do not make another one of it.
+def memory_gib(parameters: int, method: str, adapter: int = 0) -> float:
+    kept = {"inference": (2, 0), "full": (16, 0), "lora": (2, 16), "qlora": (4.127 / 8, 16)}
+    if method.strip() not in kept:
+        raise ValueError(method)
+    model, beside = kept[method.strip()]
+    return (model * parameters + beside * adapter) / 2**30
 
 
 # %% right="memory_gib"
@@ -575,6 +594,22 @@ def choose(platforms, gib, hours, resumes, unattended):
         if p["gib"] >= gib and (p["week_hours"] if resumes else min(p["session_hours"], p["week_hours"])) >= hours and (p["unattended"] or not unattended):
             return p["name"]
     return None
+
+
+# %% wrong="choose" breaks="price" says="`choose` of"
+# Misunderstands: prices are equal that are equal to the cent.
+def choose(platforms: list[dict], gib: float, hours: float, resumes: bool, unattended: bool) -> str | None:
+    left = [p for p in platforms if p["gib"] >= gib and hours <= p["week_hours"] and (resumes or hours <= p["session_hours"])]
+    left = [p for p in left if p["unattended"] or not unattended]
+    return min(left, key=lambda p: (round(p["dollars_per_hour"], 2), -p["gib"]))["name"] if left else None
+
+
+# %% wrong="choose" breaks="price" says="`choose` of"
+# Misunderstands: price first and memory second is one sum in which memory weighs little.
+def choose(platforms: list[dict], gib: float, hours: float, resumes: bool, unattended: bool) -> str | None:
+    left = [p for p in platforms if p["gib"] >= gib and hours <= p["week_hours"] and (resumes or hours <= p["session_hours"])]
+    left = [p for p in left if p["unattended"] or not unattended]
+    return min(left, key=lambda p: p["dollars_per_hour"] * hours - p["gib"] / 1000)["name"] if left else None
 
 
 # %% right="choose"
