@@ -1656,7 +1656,8 @@ check.points(3)
 # </details>
 
 # %% [markdown]
-# On text that was not made for it: our corpus, where nobody planted anything. A finder is worth what its findings are, so look at them:
+# On text that was not made for it: our corpus, where nobody planted anything. Look at what is found. Documentation gives examples, so an address may be nobody's, and the id of a message has the form of
+# an address without being one:
 
 # %%
 findings = [(kind, text[start:end]) for text in prose["text"] for kind, start, end in find_personal(text)]
@@ -1863,8 +1864,13 @@ for name, sides in (("row by row", by_row), ("cluster by cluster", by_cluster)):
 # - The same arguments give the same two sets of indices in each call. <!-- rule: repeat -->
 # - The seeds 0 to 9 do not all give the same test set. Two of them may. <!-- rule: seeded -->
 #
-# Write `check_split(split)`: it calls `split` with texts of your choice, raises an error (an `assert` that fails, for example) if a promise is broken, and returns
-# otherwise. Your points are the share of the faulty splitters that you catch; a right one that you reject costs all. <!-- rule: catches -->
+# Write `check_split(split)`, which calls `split` with texts of your choice:
+#
+# - It raises an error (an `assert` that fails, for example) if `split` breaks a promise. The splitters that are tried break theirs often, or for texts, percentages and seeds that nobody would call
+#   rare. <!-- rule: raises -->
+# - It raises nothing if all promises are kept. <!-- rule: no_false_alarm -->
+#
+# Your points are the share of the faulty splitters that you catch; a right one that you reject costs all.
 
 
 # %% exercise="check_split" minutes=30 difficulty=2
@@ -2083,7 +2089,7 @@ panel.set_yticks(range(3), list(scores))
 panel.set(xlabel="share", xlim=(0, 1), title="what the pipeline finds of what is there")
 panel.legend(loc="lower left")
 plt.show()
-final = [masked(text) for i, text in enumerate(dirty) if dirty_leaders[i] == i and not leaks([text], [], 13)]
+final = [masked(text) for i, text in enumerate(dirty) if dirty_leaders[i] == i]
 keep_out = set(leaks(held_out, final, 13))
 final = [text for i, text in enumerate(final) if i not in keep_out]
 for name, (precision, recall) in scores.items():
@@ -2186,7 +2192,7 @@ claims.record(
 # - [x] Rows of the first class alone :: Right: shuffle the file when it is written, or many files and their order.
 # - [ ] Some rows of the last class :: They have not been read yet.
 # 4. MinHash with 16 bands of 4. You want to miss fewer pairs of similarity 0.5. What helps?
-# - [ ] 4 bands of 16 :: A band of 16 agrees for such a pair once in 65,000 times.
+# - [ ] 4 bands of 16 :: Each band of 16 agrees for such a pair once in 65,000 times.
 # - [x] 32 bands of 2 :: Right: the steep part moves to smaller similarities, at the price of more comparisons.
 # - [ ] A higher threshold for the exact similarity :: That throws out pairs that were found.
 # 5. A benchmark's score rose after you added a crawl to the training set. What do you check first?
