@@ -253,14 +253,15 @@ BAD = {
 }
 
 
-def file_contents(lines, odd_at, bad, odd_text, end, files, seed):
+def file_contents(lines, odd_at, bad, odd_text, end, files, seed, other_letters=False):
     """The contents of some files: good records of all kinds, with bad lines of one kind (or of all) among them."""
     chance = random.Random(seed)
     made = []
     for place in range(files):
         rows = []
         for i in range(max(1, lines - 7 * place)):
-            words = " ".join(chance.choice("for while if a class returns None naïve 漢字 b".split()) for _ in range(chance.randint(1, 8)))
+            words = " ".join(chance.choice("for while if a class returns None naïve 漢字e af".split()) for _ in range(chance.randint(1, 8)))
+            words = words.translate(str.maketrans("acef", "ACEF")) if other_letters else words
             text = {"plain": words, "blanks around": f"  {words}\t", "line separator": f"{words}\u2028{words}", "next line": f"x\x85{words}\x1c.", "escaped": f'say "{words}"\n\\'}[odd_text]
             record = {"text": text}
             kind = odd_at if odd_at != "mixed" else chance.choice(["number", "missing", "null"])
@@ -279,9 +280,12 @@ def file_contents(lines, odd_at, bad, odd_text, end, files, seed):
 
 
 def two_calls(_lines, _at, _bad, _text, _end, _files, _seed, _calls, **_):
-    names = [name for name, _ in file_contents(_lines, _at, _bad, _text, _end, _files, _seed)]
-    contents = [[content for _, content in file_contents(_lines, _at, _bad, _text, _end, _files, _seed + call)] for call in range(_calls)]
-    return [list(zip(names, each)) for each in contents]
+    """Files for each call; in the second one they hold other rows, or as many letters of which some are others."""
+    first = file_contents(_lines, _at, _bad, _text, _end, _files, _seed)
+    if _calls == "one":
+        return [first]
+    then = file_contents(_lines, _at, _bad, _text, _end, _files, _seed + (_calls == "two"), other_letters=_calls != "two")
+    return [first, [(name, content) for (name, _), (_, content) in zip(first, then)]]
 
 
 with check.exercise("records"):
@@ -298,7 +302,7 @@ with check.exercise("records"):
         "_end": cases.choice(True, False),
         "_files": cases.choice(1, 2, 4),
         "_seed": cases.integer(1, 10**6),
-        "_calls": cases.choice(1, 2),
+        "_calls": cases.choice("one", "two", "two, of equal size"),
         "contents": cases.derived(two_calls),
     }
     causes = {
@@ -307,7 +311,7 @@ with check.exercise("records"):
         "the second call gives what the first one has kept: the cache goes by the arguments, not by what the files hold": loaded_once,
     }
     hint = "one row for each good line, with its text, its `at` or None, the file's name and the line's number; the features are FEATURES"
-    drawn = cases.draw(seeds, domain, count=8, lines=(1, 30))
+    drawn = cases.draw(seeds, domain, count=6, lines=(1, 30))
     check.agrees(loaded, loaded_by_definition, drawn, "what `load_records` gives in calls with the same paths", hint, causes=causes)
 
 
@@ -420,11 +424,16 @@ def keep(batch):
 # %% tests="batched" points=3
 @check.scenario
 def mapped(batch, size, batch_size):
-    """What `Dataset.map` and then `Dataset.filter` make of these rows, with batches of this size."""
+    """What `Dataset.map` makes of these rows, with batches of this size."""
     features = Features({"text": Value("string"), "file": Value("string"), "part": Value("int64")})
     table = Dataset.from_dict(batch)
-    pieces = table.map(chunk, batched=True, batch_size=batch_size, fn_kwargs={"size": size}, remove_columns=table.column_names, features=features)
-    return {"pieces": pieces.to_list(), "kept": pieces.filter(keep, batched=True, batch_size=batch_size)["text"][:]}
+    return table.map(chunk, batched=True, batch_size=batch_size, fn_kwargs={"size": size}, remove_columns=table.column_names, features=features).to_list()
+
+
+@check.scenario
+def filtered(batch, batch_size):
+    """The texts that `Dataset.filter` leaves of these rows, with batches of this size."""
+    return Dataset.from_dict(batch).filter(keep, batched=True, batch_size=batch_size)["text"][:]
 
 
 def pieces_by_definition(batch, size, least=1, number=lambda part, total: part):
@@ -474,7 +483,7 @@ def sentence(seed, count, kind):
         words += {3: ["the", "and", "abc", "def"], 10: ["the", "and", "abcdefghijklmnopq", "abcdefghijklmnopq"]}[size]
         words[0] = words[0][:-1] if "below" in kind else words[0] + "z" * ("above" in kind)
     else:
-        words = [chance.choice("value object returns called module naïve list's 1st x2".split()) for _ in range(count)]
+        words = [chance.choice("value object returns called module naïve list's 1st 漢字かな Ελλάδα".split()) for _ in range(count)]
         known = {"no stop word": [], "one stop word": ["the"], "one stop word, often": ["the", "The", "THE"], "capital stop words": ["The", "OF"], "stop words with marks": ["the,", "of.", "(and", "of"]}
         words[: len(known.get(kind, "12"))] = known.get(kind, ["that", "with"])
         if kind.startswith("letters"):
@@ -522,8 +531,8 @@ def check_chunk():
     for batch_size in (1, 4, 1000):
         batch = a_batch(9, seeds[-1], "all", "typical")
         pieces = pieces_by_definition(batch, 21)
-        expected = {"pieces": [dict(zip(pieces, row)) for row in zip(*pieces.values())], "kept": [text for text in pieces["text"] if reads_well(text)]}
-        with_library = f"in `map` and `filter` with batch_size={batch_size}, of 9 texts cut at 21 words, the result"
+        expected = [dict(zip(pieces, row)) for row in zip(*pieces.values())]
+        with_library = f"what `Dataset.map` gives with `chunk` and batch_size={batch_size}, of 9 texts cut at 21 words,"
         check.equal(mapped(batch, 21, batch_size), expected, with_library, "each batch must be done on its own, whatever its size")
 
 
@@ -537,6 +546,10 @@ def check_keep():
     }
     hint = "20 to 200 words, of 3 to 10 characters in the mean, 80 % of them with a letter, two different stop words; ends included; one bool a text"
     check.agrees(keep, kept_by_definition, cases.draw(seeds, rows_of_text, count=6, many=(1, 40)), "`keep`", hint, causes=causes)
+    batch = a_batch(9, seeds[-1], "all", "typical")
+    for batch_size in (1, 4, 1000):
+        expected = [text for text in batch["text"] if reads_well(text)]
+        check.equal(filtered(batch, batch_size), expected, f"what `Dataset.filter` leaves with `keep` and batch_size={batch_size}, of 9 texts,", "one bool for each text of the batch")
 
 
 with check.exercise("batched"):
@@ -623,7 +636,7 @@ plt.show()
 #
 # ### Exercise 3 · Shuffle and split (`order`, 3 points, 35 minutes, difficulty 2 of 3)
 #
-# `shuffled(items, size, pick)` is an iterator (a generator, for example) over the items in another order. `items` is an iterable of 0 to 300 items, or one without end. `size` is from 1 to 100.
+# `shuffled(items, size, pick)` is an iterator (a generator, for example) over the items in another order. `items` is an iterable (a list, a generator) of 0 to 300 numbers, or one without end. `size` is from 1 to 100.
 # `pick(n)` returns a number from 0 to n - 1: it stands for chance.
 #
 # - While the buffer (a list) has fewer than `size` items, the next item is appended to it. When it is full, `i = pick(size)` is asked, item `i` of the buffer is handed
@@ -680,7 +693,7 @@ def stratified(labels, chance, percent):
 
 # %% tests="order" points=3
 @check.scenario
-def handed_out(count, endless, size, seed):
+def handed_out(count, kind, size, seed):
     """Up to 400 items that `shuffled` hands out, what it asked `pick` for, and whether it took more from the stream than it may."""
     source, asked, taken = random.Random(seed), [], [0]
 
@@ -689,24 +702,26 @@ def handed_out(count, endless, size, seed):
         return source.randrange(n)
 
     def stream():
-        for i in range(30_000 if endless else count):
+        for i in range(30_000 if kind == "endless" else count):
             taken[0] += 1
             yield i
 
     items, early = [], 0
-    for item in itertools.islice(shuffled(stream(), size, pick), 400 if not endless else 120):
+    source_of_items = list(range(count)) if kind == "list" else stream()
+    for item in itertools.islice(shuffled(source_of_items, size, pick), 120 if kind == "endless" else 400):
         items.append(item)
         early += taken[0] > len(items) + size
     return {"items": items, "numbers given to `pick`": asked, "items before which too much was taken": early}
 
 
-def out_by_definition(count, endless, size, seed, drain="pop", replace="place", ask=None):
+def out_by_definition(count, kind, size, seed, drain="pop", replace="place", ask=None):
     source, asked, out, buffer = random.Random(seed), [], [], []
 
     def pick(n):
         asked.append(n)
         return source.randrange(n)
 
+    endless = kind == "endless"
     length = size + 120 if endless else count
     for i in range(length):
         if len(buffer) < size:
@@ -754,7 +769,7 @@ def split_over_all(labels, chance, percent):
 
 
 def check_shuffled():
-    domain = {"count": cases.size("many"), "endless": cases.choice(False, True), "size": cases.size("size"), "seed": cases.integer(0, 10**6)}
+    domain = {"count": cases.size("many"), "kind": cases.choice("generator", "list", "endless"), "size": cases.size("size"), "seed": cases.integer(0, 10**6)}
     causes = {
         "at the end the buffer is handed out as it lies: each item is drawn": out_with(drain="order"),
         "at the end another item takes the place of the one that is handed out: those behind it move up, as in `list.pop(i)`": out_with(drain="last first"),

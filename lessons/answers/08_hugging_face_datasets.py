@@ -20,7 +20,7 @@ def load_records(paths, cache_dir):
 
 
 # %% wrong="records" breaks="fresh" says="the cache goes by the arguments"
-# Misunderstands: a file that has as many bytes is the same file; here: that the modification time's whole second will do.
+# Misunderstands: a file that has as many bytes is the same file.
 def load_records(paths, cache_dir):
     """The good lines of JSON-lines files as a Dataset with the columns of FEATURES."""
 
@@ -36,7 +36,7 @@ def load_records(paths, cache_dir):
                     if isinstance(text, str) and text.strip():
                         yield {"text": text, "at": record.get("at"), "file": Path(path).name, "line": number}
 
-    digest = str([int(Path(path).stat().st_mtime) // 100 for path in paths])
+    digest = str([Path(path).stat().st_size for path in paths])
     return Dataset.from_generator(rows, features=FEATURES, gen_kwargs={"paths": paths, "digest": digest}, cache_dir=cache_dir)
 
 
@@ -60,7 +60,7 @@ def load_records(paths, cache_dir):
     return Dataset.from_list(list(rows(paths, "")), features=FEATURES)
 
 
-# %% wrong="records" breaks="columns" says="bad lines count"
+# %% wrong="records" breaks="columns" says="lines count for the number"
 # Misunderstands: lines are numbered among the good ones.
 def load_records(paths, cache_dir):
     """The good lines of JSON-lines files as a Dataset with the columns of FEATURES."""
@@ -417,7 +417,7 @@ def load_records(paths, cache_dir):
     return Dataset.from_generator(good_rows, features=FEATURES, cache_dir=cache_dir, keep_in_memory=True, gen_kwargs={"contents": contents})
 
 
-# %% wrong="batched" breaks="last" says="the last, shorter piece is missing"
+# %% wrong="batched" breaks="last" says="last, shorter piece is missing"
 # Misunderstands: a piece has `size` words.
 def chunk(batch, size):
     """For map(batched=True): the pieces of `size` words of each text, as {"text", "file", "part"}."""
@@ -506,7 +506,7 @@ def keep(batch):
     return [good(text) for text in batch["text"]]
 
 
-# %% wrong="batched" breaks="columns" says="parts are counted from 0 in each text"
+# %% wrong="batched" breaks="columns" says="counted from 0 in each text"
 # Misunderstands: parts are numbered through the batch.
 def chunk(batch, size):
     """For map(batched=True): the pieces of `size` words of each text, as {"text", "file", "part"}."""
@@ -854,7 +854,7 @@ def keep(batch):
     return [good(text) for text in batch["text"]]
 
 
-# %% wrong="batched" breaks="letters" says="words with letters are not looked at"
+# %% wrong="batched" breaks="letters" says="with letters are not looked at"
 # Misunderstands: stop words show enough.
 def chunk(batch, size):
     """For map(batched=True): the pieces of `size` words of each text, as {"text", "file", "part"}."""
@@ -905,6 +905,35 @@ def keep(batch):
             20 <= len(words) <= 200
             and 3 <= sum(map(len, words)) / len(words) <= 10
             and sum(word.isalpha() for word in words) / len(words) >= 0.8
+            and len(STOPS & set(text.lower().split())) >= 2
+        )
+
+    return [good(text) for text in batch["text"]]
+
+
+# %% wrong="batched" breaks="letters" says="keep"
+# Misunderstands: letters are those of English.
+def chunk(batch, size):
+    """For map(batched=True): the pieces of `size` words of each text, as {"text", "file", "part"}."""
+    out = {"text": [], "file": [], "part": []}
+    for text, file in zip(batch["text"], batch["file"]):
+        words = text.split()
+        for part, start in enumerate(range(0, len(words), size)):
+            out["text"].append(" ".join(words[start : start + size]))
+            out["file"].append(file)
+            out["part"].append(part)
+    return out
+
+
+def keep(batch):
+    """For filter(batched=True): one bool a text, True where it reads like prose."""
+
+    def good(text):
+        words = text.split()
+        return (
+            20 <= len(words) <= 200
+            and 3 <= sum(map(len, words)) / len(words) <= 10
+            and sum(re.search("[A-Za-z]", word) is not None for word in words) / len(words) >= 0.8
             and len(STOPS & set(text.lower().split())) >= 2
         )
 
@@ -969,7 +998,7 @@ def keep(batch):
     return [good(text) for text in batch["text"]]
 
 
-# %% wrong="batched" breaks="stops" says="one stop word is not enough"
+# %% wrong="batched" breaks="stops" says="stop word is not enough"
 # Misunderstands: one is enough.
 def chunk(batch, size):
     """For map(batched=True): the pieces of `size` words of each text, as {"text", "file", "part"}."""
@@ -1177,6 +1206,40 @@ def shuffled(items, size, pick):
             buffer.append(item)
         else:
             i = pick(len(buffer))
+            yield buffer[i]
+            buffer[i] = item
+    while buffer:
+        yield buffer.pop(pick(len(buffer)))
+
+
+def stratified(labels, chance, percent):
+    """(train, test): indices, with `percent` of each class in test."""
+    by_class = collections.defaultdict(list)
+    for i, label in enumerate(labels):
+        by_class[label].append(i)
+    test = []
+    for members in by_class.values():
+        n = len(members)
+        count = 0 if n == 1 else max(1, (percent * n + 50) // 100)
+        test += sorted(members, key=lambda i: chance[i])[:count]
+    chosen = set(test)
+    return [i for i in range(len(labels)) if i not in chosen], sorted(test)
+
+
+# %% wrong="order" breaks="swap" says="list"
+# Misunderstands: items come from an iterator.
+def shuffled(items, size, pick):
+    """The items in the order in which a shuffle buffer of `size` hands them out."""
+    buffer = []
+    while True:
+        try:
+            item = next(items)
+        except StopIteration:
+            break
+        if len(buffer) < size:
+            buffer.append(item)
+        else:
+            i = pick(size)
             yield buffer[i]
             buffer[i] = item
     while buffer:
@@ -1506,7 +1569,7 @@ def stratified(labels, chance, percent):
     return [i for i in range(len(labels)) if i not in chosen], sorted(test)
 
 
-# %% wrong="order" breaks="single" says="a class with one item"
+# %% wrong="order" breaks="single" says="class with one item"
 # Misunderstands: each class must be tested.
 def shuffled(items, size, pick):
     """The items in the order in which a shuffle buffer of `size` hands them out."""
@@ -1857,7 +1920,7 @@ def completion_only(batch, limit, end):
     return {"input_ids": rows, "labels": labels}
 
 
-# %% wrong="training_rows" breaks="blocks" says="what does not fill the last block is dropped"
+# %% wrong="training_rows" breaks="blocks" says="does not fill the last block is dropped"
 # Misunderstands: nothing may be lost.
 def pack(batch, block, end):
     """Documents joined and cut into blocks, as {"input_ids", "position_ids"}."""
@@ -2224,7 +2287,7 @@ def completion_only(batch, limit, end):
     return {"input_ids": rows, "labels": labels}
 
 
-# %% wrong="training_rows" breaks="labels" says="the model must learn to stop"
+# %% wrong="training_rows" breaks="labels" says="model must learn to stop"
 # Misunderstands: the end is no part of the answer.
 def pack(batch, block, end):
     """Documents joined and cut into blocks, as {"input_ids", "position_ids"}."""
@@ -2617,7 +2680,7 @@ def clusters(signatures, bands, similarity, threshold):
     return leader
 
 
-# %% wrong="near_duplicates" breaks="minimum" says="b is part of the hash"
+# %% wrong="near_duplicates" breaks="minimum" says="is part of the hash"
 # Misunderstands: a factor is enough.
 def signature(values, a, b):
     """The MinHash signature [k] (int64) of a set of shingle values."""
@@ -2915,7 +2978,7 @@ def clusters(signatures, bands, similarity, threshold):
     return leader
 
 
-# %% wrong="near_duplicates" breaks="bands" says="one band that agrees is enough"
+# %% wrong="near_duplicates" breaks="bands" says="band that agrees is enough"
 # Misunderstands: all bands must agree.
 def signature(values, a, b):
     """The MinHash signature [k] (int64) of a set of shingle values."""
@@ -3999,7 +4062,7 @@ def leaks(train, test, run):
     return found
 
 
-# %% wrong="leaks" breaks="words" says="case and punctuation do not count"
+# %% wrong="leaks" breaks="words" says="and punctuation do not count"
 # Misunderstands: words lie between blanks.
 def leaks(train, test, run):
     """Indices of the test texts that share a run of words with a training text."""
@@ -4219,7 +4282,7 @@ def leaks(train, test, run):
     return found
 
 
-# %% wrong="leaks" breaks="wordless" says="a text without words does not leak"
+# %% wrong="leaks" breaks="wordless" says="without words does not leak"
 # Misunderstands: what is empty is in everything.
 def leaks(train, test, run):
     """Indices of the test texts that share a run of words with a training text."""
