@@ -961,6 +961,9 @@ def masked_by_definition(batch, limit, end, cut="first", label_end=True, too_lon
         over = len(whole) - limit
         if len(completion) + 1 > limit and too_long == "out":
             continue
+        if len(completion) + 1 > limit:  # cut at its end
+            whole = whole[len(prompt) :][:limit]
+            over = 0
         if over > 0:
             whole = whole[over:] if cut == "first" else whole[: len(prompt)][: max(len(prompt) - over, 0)] + whole[len(prompt) :] if cut == "last of prompt" else whole[:limit]
         rows.append([x for x, _ in whole])
@@ -985,7 +988,7 @@ def prompt_that_stays(batch, limit, end):
 
 def masked_by_value(batch, limit, end):
     made = masked_by_definition(batch, limit, end)
-    prompts = [set(p) for p, c in zip(batch["prompt"], batch["completion"]) if len(c) < limit]
+    prompts = [[x for x, label in zip(*pair) if label == -100] for pair in zip(made["input_ids"], made["labels"])]
     return {**made, "labels": [[-100 if x in known else x for x in row] for row, known in zip(made["input_ids"], prompts)]}
 
 
@@ -1257,17 +1260,20 @@ def clustered(signatures, bands, table, threshold):
     return {"clusters": clusters(signatures, bands, similarity, threshold), "asked": asked, "unchanged": bool((signatures == before).all())}
 
 
-def judged(signatures, bands, table, threshold):
-    """The same, with what the questions were in place of the questions."""
-    seen = clustered(signatures, bands, table, threshold)
-    pairs = [tuple(sorted(pair)) for pair in seen["asked"]]
-    allowed = candidates_of(signatures, bands)
-    return {
-        "clusters": seen["clusters"],
-        "pairs asked about that share no band": sorted(set(pairs) - allowed)[:3],
-        "pairs asked about twice": sorted(pair for pair, n in collections.Counter(pairs).items() if n > 1)[:3],
-        "signatures unchanged": seen["unchanged"],
-    }
+def what_comes(*case):
+    seen = clustered(*case)
+    return {"clusters": seen["clusters"], "signatures unchanged": seen["unchanged"]}
+
+
+def what_is_asked(signatures, bands, table, threshold):
+    pairs = [tuple(sorted(pair)) for pair in clustered(signatures, bands, table, threshold)["asked"]]
+    beside = set(pairs) - candidates_of(signatures, bands)
+    twice = {pair for pair, n in collections.Counter(pairs).items() if n > 1}
+    return {"pairs that share no band": sorted(beside)[:3], "pairs asked about twice": sorted(twice)[:3]}
+
+
+def nothing_dear(signatures, bands, table, threshold):
+    return {"pairs that share no band": [], "pairs asked about twice": []}
 
 
 def candidates_of(signatures, bands, agree="all", places="same"):
@@ -1302,7 +1308,7 @@ def clusters_by_definition(signatures, bands, table, threshold, chains=True, tes
         leader = better
     if number:
         leader = [sorted(set(leader)).index(x) for x in leader]
-    return {"clusters": leader, "pairs asked about that share no band": [], "pairs asked about twice": [], "signatures unchanged": True}
+    return {"clusters": leader, "signatures unchanged": True}
 
 
 def clusters_with(**options):
@@ -1382,8 +1388,9 @@ def check_clusters():
         "a cluster is named by its smallest index, not by a number of its own": clusters_with(number=True),
     }
     hint = "candidates agree in a whole band; `similarity` decides; a cluster is all that hangs together, named by its smallest index"
-    drawn = cases.draw(seeds, domain, count=12, texts=(1, 40))
-    check.agrees(judged, clusters_by_definition, drawn, "what `clusters` gives and asks", hint, causes=causes)
+    drawn = list(cases.draw(seeds, domain, count=12, texts=(1, 40)))
+    check.agrees(what_comes, clusters_by_definition, drawn, "what `clusters` gives", hint, causes=causes)
+    check.agrees(what_is_asked, nothing_dear, drawn, "about what `clusters` asks without need,", "ask about candidates only, and about each pair once")
 
 
 with check.exercise("near_duplicates"):

@@ -2631,7 +2631,7 @@ def completion_only(batch, limit, end):
 def signature(values, a, b):
     """The MinHash signature [k] (int64) of a set of shingle values."""
     hashes = (a[:, None] * values[None, :] + b[:, None])
-    return hashes.min(axis=1, initial=PRIME)
+    return hashes.min(axis=1) if len(values) else np.full(len(a), PRIME)
 
 
 def clusters(signatures, bands, similarity, threshold):
@@ -2658,7 +2658,7 @@ def clusters(signatures, bands, similarity, threshold):
 def signature(values, a, b):
     """The MinHash signature [k] (int64) of a set of shingle values."""
     hashes = a[:, None] * values[None, :] % PRIME + b[:, None]
-    return hashes.min(axis=1, initial=PRIME)
+    return hashes.min(axis=1) if len(values) else np.full(len(a), PRIME)
 
 
 def clusters(signatures, bands, similarity, threshold):
@@ -3086,7 +3086,7 @@ def clusters(signatures, bands, similarity, threshold):
     return leader
 
 
-# %% wrong="near_duplicates" breaks="asked" says="that share no band"
+# %% wrong="near_duplicates" breaks="asked" says="share no band"
 # Misunderstands: every pair may be asked about.
 def signature(values, a, b):
     """The MinHash signature [k] (int64) of a set of shingle values."""
@@ -3683,7 +3683,7 @@ def find_personal(text):
     return sorted(found, key=lambda item: item[1])
 
 
-# %% wrong="personal" breaks="whole" says="for ip"
+# %% wrong="personal" breaks="whole" says="the recall for"
 # Misunderstands: an item stands between blanks.
 BEFORE, BEHIND = r"(?<!\S)", r"(?!\S)"
 EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
