@@ -3703,7 +3703,7 @@ def find_personal(text):
     return sorted(found, key=lambda item: item[1])
 
 
-# %% wrong="personal" breaks="whole" says="ip"
+# %% wrong="personal" breaks="whole" says="the recall for"
 # Misunderstands: nothing but a blank or the end may follow, not a full stop.
 BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@.-])"
 EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
