@@ -138,7 +138,8 @@ print("the file says 'second version', the dataset says", after)
 
 # %% [markdown]
 # The path is the same, so the old rows come back. What the file holds is not among the arguments. There are two ways out: hand over something that
-# changes with the content (a digest, as one more argument of the generator), or do not go through the cache.
+# changes with the content (a digest, as one more argument of the generator), or do not go through the cache. One more thing to know: a list among `gen_kwargs` may be taken apart into shards, so that the generator is called once
+for each entry. Do not count across them.
 #
 # ### Exercise 1 · Read raw files (`records`, 2 points, 30 minutes, difficulty 2 of 3)
 #
@@ -201,7 +202,7 @@ def loaded(contents):
                 paths.append(str(path))
             made = load_records(paths, str(cache))
             if type(made) is not Dataset:
-                return [f"a {type(made).__name__}, no Dataset"]
+                return [{"features": f"those of a {type(made).__name__}, no Dataset", "rows": []} for _ in contents]
             kinds = {name: str(feature.dtype) for name, feature in made.features.items()}
             seen.append({"features": kinds, "rows": made.to_list()})
             del made
@@ -272,6 +273,8 @@ def file_contents(lines, odd_at, bad, odd_text, end, files, seed, other_letters=
             if chance.random() < 0.3:
                 record = {"url": ["x", 1], "line": -1, "file": "other", **record}
             rows.append(json.dumps(record, ensure_ascii=chance.random() < 0.2 and odd_text == "plain"))
+        if odd_text != "plain":
+            rows.append('{"text": "after all others"}')
         wrong = BAD[bad] if bad != "all" else [line for kind in BAD.values() for line in kind]
         for line in wrong:
             rows.insert(chance.randint(0, len(rows)), line)
