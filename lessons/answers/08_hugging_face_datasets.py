@@ -356,7 +356,7 @@ def load_records(paths, cache_dir):
     return Dataset.from_list(made, features=FEATURES)
 
 
-# %% wrong="records" breaks="rows" says="no Dataset"
+# %% wrong="records" breaks="rows" says="expected dict"
 # Misunderstands: a list of rows is a dataset.
 def load_records(paths, cache_dir):
     """The good lines of JSON-lines files as a Dataset with the columns of FEATURES."""
@@ -4390,7 +4390,7 @@ def leaks(train, test, run):
     return [i for i, mine in enumerate(texts) if mine and any(share(mine, other, min(run, len(mine))) for other in known)]
 
 
-# %% wrong="check_split" breaks="raises" says="Still unseen"
+# %% wrong="check_split" breaks="cover" says="Still unseen"
 # Misunderstands: a list of indices without repetition is enough.
 def check_split(split):
     """Raises where a splitter breaks one of its promises."""
@@ -4412,7 +4412,7 @@ def check_split(split):
             assert len(sides) > 1, "the seed is ignored"
 
 
-# %% wrong="check_split" breaks="raises" says="Still unseen"
+# %% wrong="check_split" breaks="together" says="Still unseen"
 # Misunderstands: equal texts look alike.
 def check_split(split):
     """Raises where a splitter breaks one of its promises."""
@@ -4434,7 +4434,7 @@ def check_split(split):
             assert len(sides) > 1, "the seed is ignored"
 
 
-# %% wrong="check_split" breaks="raises" says="Still unseen"
+# %% wrong="check_split" breaks="size" says="Still unseen"
 # Misunderstands: the size is right where there are enough.
 def check_split(split):
     """Raises where a splitter breaks one of its promises."""
@@ -4456,7 +4456,7 @@ def check_split(split):
             assert len(sides) > 1, "the seed is ignored"
 
 
-# %% wrong="check_split" breaks="raises" says="Still unseen"
+# %% wrong="check_split" breaks="repeat" says="Still unseen"
 # Misunderstands: one call shows all.
 def check_split(split):
     """Raises where a splitter breaks one of its promises."""
@@ -4476,7 +4476,7 @@ def check_split(split):
             assert len(sides) > 1, "the seed is ignored"
 
 
-# %% wrong="check_split" breaks="raises" says="Still unseen"
+# %% wrong="check_split" breaks="seeded" says="Still unseen"
 # Misunderstands: any splitter uses its seed.
 def check_split(split):
     """Raises where a splitter breaks one of its promises."""
@@ -4498,7 +4498,7 @@ def check_split(split):
 
 
 
-# %% wrong="check_split" breaks="raises" says="Still unseen"
+# %% wrong="check_split" breaks="together" says="Still unseen"
 # Misunderstands: texts that come twice are enough.
 def check_split(split):
     """Raises where a splitter breaks one of its promises."""
@@ -4520,7 +4520,7 @@ def check_split(split):
             assert len(sides) > 1, "the seed is ignored"
 
 
-# %% wrong="check_split" breaks="raises" says="Still unseen"
+# %% wrong="check_split" breaks="size" says="Still unseen"
 # Misunderstands: one percentage stands for all.
 def check_split(split):
     """Raises where a splitter breaks one of its promises."""
