@@ -158,7 +158,8 @@ for each entry. Do not count across them.
 #   entries of a record are dropped. <!-- rule: columns -->
 # - Its features are `FEATURES`, also where each `at` is `None`. <!-- rule: features -->
 # - A character such as U+2028 (line separator) or U+0085 inside of a text ends no line: `str.splitlines` would cut
-#   there. <!-- rule: newline -->
+#   there. Nor does a `"\r"` that stands as a blank between the entries of an object: `open` without `newline="\n"` would cut
+#   there, and so would `Path.read_text`. <!-- rule: newline -->
 # - When the files at the same paths hold something else at the next call, with the same `cache_dir`, the new rows
 #   come. <!-- rule: fresh -->
 
@@ -263,7 +264,7 @@ def file_contents(lines, odd_at, bad, odd_text, end, files, seed, other_letters=
         for i in range(max(1, lines - 7 * place)):
             words = " ".join(chance.choice("for while if a class returns None naïve 漢字e af".split()) for _ in range(chance.randint(1, 8)))
             words = words.translate(str.maketrans("acef", "ACEF")) if other_letters else words
-            text = {"plain": words, "blanks around": f"  {words}\t", "line separator": f"{words}\u2028{words}", "next line": f"x\x85{words}\x1c.", "escaped": f'say "{words}"\n\\'}[odd_text]
+            text = {"plain": words, "blanks around": f"  {words}\t", "line separator": f"{words}\u2028{words}", "next line": f"x\x85{words}\x1c.", "escaped": f'say "{words}"\n\\'}.get(odd_text, words)
             record = {"text": text}
             kind = odd_at if odd_at != "mixed" else chance.choice(["number", "missing", "null"])
             if kind == "number":
@@ -272,7 +273,8 @@ def file_contents(lines, odd_at, bad, odd_text, end, files, seed, other_letters=
                 record["at"] = None
             if chance.random() < 0.3:
                 record = {"url": ["x", 1], "line": -1, "file": "other", **record}
-            rows.append(json.dumps(record, ensure_ascii=chance.random() < 0.2 and odd_text == "plain"))
+            row = json.dumps(record, ensure_ascii=chance.random() < 0.2 and odd_text == "plain")
+            rows.append(row.replace("{", "{\r", 1) if odd_text == "carriage return" else row)
         if odd_text != "plain":
             rows.append('{"text": "after all others"}')
         wrong = BAD[bad] if bad != "all" else [line for kind in BAD.values() for line in kind]
@@ -301,7 +303,7 @@ with check.exercise("records"):
         "_lines": cases.size("lines"),
         "_at": cases.choice("mixed", "number", "missing", "null"),
         "_bad": cases.choice("all", *BAD),
-        "_text": cases.choice("plain", "blanks around", "line separator", "next line", "escaped"),
+        "_text": cases.choice("plain", "blanks around", "line separator", "next line", "escaped", "carriage return"),
         "_end": cases.choice(True, False),
         "_files": cases.choice(1, 2, 4),
         "_seed": cases.integer(1, 10**6),
@@ -310,6 +312,7 @@ with check.exercise("records"):
     }
     causes = {
         "`str.splitlines` cuts at more than line ends: go through the file, or use `split('\\n')`": loaded_otherwise(part=str.splitlines),
+        "a carriage return ended a line: open the file with `newline='\\n'`": loaded_otherwise(part=lambda content: re.split(r"\r\n?|\n", content.removesuffix("\n"))),
         "bad lines count for the number of a line, too": loaded_otherwise(count_all=False),
         "the second call gives what the first one has kept: the cache goes by the arguments, not by what the files hold": loaded_once,
     }
