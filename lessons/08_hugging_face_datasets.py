@@ -790,10 +790,11 @@ def check_stratified():
     domain = {
         "_seed": cases.integer(1, 10**6),
         "_classes": cases.choice(4, 1, 2, 51),
-        "_first": cases.choice("even", "one large", "singles", "sorted"),
+        "_first": cases.choice("even", "one large", "singles", "sorted", "each size"),
         "labels": cases.derived(lambda _seed, _classes, _first, _many, **_: some_labels(_seed, _classes, _first, _many)),
         "chance": cases.derived(lambda labels, _seed, **_: [x / len(labels) for x in random.Random(_seed).sample(range(len(labels)), len(labels))]),
-        "percent": cases.choice(20, 1, 25, 50, 10, 30),
+        "_percent": cases.choice(20, 1, 25, 50, 10, 30),
+        "percent": cases.derived(lambda _percent, _first, **_: 7 if _first == "each size" else _percent),
     }
     domain = {"_many": cases.size("many"), **domain}
     causes = {
@@ -809,13 +810,16 @@ def check_stratified():
 
 
 def some_labels(seed, classes, first, many):
-    """Labels with classes of all sizes; one that is large, some of a single item, or sorted by class."""
+    """Labels with classes of all sizes; one that is large, some of a single item, sorted by class, or of 1, 2, 3, … items."""
     chance = random.Random(seed)
     labels = [chance.randrange(classes) for _ in range(many)]
     if first == "one large":
         labels = [0 if chance.random() < 0.8 else label for label in labels]
     if first == "singles":
         labels = [min(i, 50) if i % 2 else 0 for i in range(many)]
+    if first == "each size":  # 7 % of 7 items are just less than a half
+        labels = [size for size in (7, *range(1, 7), *range(8, 28)) for _ in range(size)][:many]
+        chance.shuffle(labels)
     return sorted(labels, reverse=True) if first == "sorted" else labels
 
 
@@ -1593,7 +1597,9 @@ def item(kind, chance):
             lambda: f"+{chance.randint(10, 99)} {d(2)} {d(4)} {d(4)}",
             lambda: f"+1-555-{d(3)}-{d(4)}",
             lambda: f"+1 555-{d(3)}-{d(4)}",
-            lambda: f"+{chance.randint(1, 9)}{d(chance.choice([7, 10, 14]))}",
+            lambda: f"+{chance.randint(1, 9)}{d(7)}",
+            lambda: f"+{chance.randint(1, 9)}{d(10)}",
+            lambda: f"+{chance.randint(1, 9)}{d(14)}",
             lambda: f"{d(3)}-{d(3)}-{d(4)}",
             lambda: f"{d(3)}.{d(3)}.{d(4)}",
             lambda: f"({d(3)}) {d(3)}-{d(4)}",
@@ -1601,9 +1607,10 @@ def item(kind, chance):
     }
     like = {
         "email": [lambda: f"{word()}@localhost", lambda: f"{word()}@{d(2)}.0", lambda: f"{word()}@{word()}.{chance.choice('abc')}", lambda: f"@{word()}.{word()}"],
-        "ip": [lambda: f"{chance.randint(256, 299)}.{ip().split('.', 1)[1]}", lambda: f"{ip().rsplit('.', 1)[0]}.{chance.randint(256, 999)}", lambda: ip().rsplit(".", 1)[0], lambda: f"{ip()}.{number()}", lambda: f"v{ip()}"],
+        "ip": [lambda: f"{chance.choice([256, chance.randint(257, 299)])}.{ip().split('.', 1)[1]}", lambda: f"{ip().rsplit('.', 1)[0]}.{chance.choice([256, chance.randint(257, 999)])}", lambda: ip().rsplit(".", 1)[0], lambda: f"{ip()}.{number()}", lambda: f"v{ip()}"],
         "phone": [
-            lambda: f"+{d(2)} {d(chance.choice([3, 5]))}",
+            lambda: f"+{d(2)} {d(3)}",
+            lambda: f"+{d(2)} {d(5)}",
             lambda: f"+{chance.randint(1, 9)}{d(15)}",
             lambda: d(10),
             lambda: f"20{d(2)}-11-30",
@@ -1968,6 +1975,13 @@ def moved(train, test, **case):
     return [i for i in train if i != into] + [out], [i for i in test if i != out] + [into]
 
 
+def three_more(train, test, **case):
+    """Texts that come once go over to the test set until it has three more than are enough, and never more."""
+    words = [same_words(text) for text in case["texts"]]
+    over = [i for i in train if words.count(words[i]) == 1][: enough_for(len(words), case["percent"]) + 3 - len(test)]
+    return [i for i in train if i not in over], test + over
+
+
 with check.exercise("check_split"):
     right = {
         "shuffles groups of equal texts": splitting(),
@@ -1998,6 +2012,7 @@ with check.exercise("check_split"):
         "always tests a fifth": splitting(enough=lambda n, percent: math.ceil(n / 5)),
         "never tests more than a third": splitting(enough=lambda n, percent: min(enough_for(n, percent), n // 3)),
         "tests three texts too many": splitting(enough=lambda n, percent: enough_for(n, percent) + 3),
+        "tests three texts too many and never more": splitting(change=three_more),
         "rounds the size downwards": splitting(enough=lambda n, percent: max(1, percent * n // 100) if percent * n % 100 else enough_for(n, percent) - 1),
         "has a text on both sides": splitting(change=lambda train, test, **_: (train + test[:1], test)),
         "has a text twice in train": splitting(change=lambda train, test, **_: (train + train[:1], test)),

@@ -1868,6 +1868,21 @@ def stratified(labels, chance, percent):
     return np.nonzero(~tested)[0].tolist(), np.nonzero(tested)[0].tolist()
 
 
+# %% equivalent="order" because="a list holds the same indices, only more slowly"
+# - chosen = set(test)
+# + chosen = test
+
+
+# %% equivalent="order" because="of one item all but the last are none"
+# - count = 0 if n == 1 else max(1, (percent * n + 50) // 100)
+# + count = (-1) if n == 1 else max(1, (percent * n + 50) // 100)
+
+
+# %% equivalent="order" because="the larger or the smaller of two numbers is the same in either order"
+# - count = 0 if n == 1 else max(1, (percent * n + 50) // 100)
+# + count = 0 if n == 1 else (max((percent * n + 50) // 100, 1))
+
+
 # %% wrong="training_rows" breaks="joined" says="pack"
 # Misunderstands: an end id stands between documents, not behind the last.
 def pack(batch, block, end):
@@ -2654,6 +2669,16 @@ def completion_only(batch, limit, end):
         ids.append(row)
         labels.append([x if i >= len(row) - answer else -100 for i, x in enumerate(row)])
     return dict(input_ids=ids, labels=labels)
+
+
+# %% equivalent="training_rows" because="the larger or the smaller of two numbers is the same in either order"
+# - positions = [i - max(start, i // block * block) for i, start in enumerate(starts)]
+# + positions = [i - (max(i // block * block, start)) for i, start in enumerate(starts)]
+
+
+# %% equivalent="training_rows" because="the larger or the smaller of two numbers is the same in either order"
+# - prompt = prompt[max(0, len(prompt) + len(answer) - limit) :]
+# + prompt = prompt[(max(len(prompt) + len(answer) - limit, 0)) :]
 
 
 # %% wrong="near_duplicates" breaks="minimum" says="remainder by PRIME is missing"
@@ -3473,6 +3498,26 @@ def clusters(signatures, bands, similarity, threshold):
     return name
 
 
+# %% equivalent="near_duplicates" because="clusters do not depend on the order in which pairs are joined"
+# - for i, j in sorted(candidates):
+# + for i, j in list(candidates):
+
+
+# %% equivalent="near_duplicates" because="NumPy's whole numbers are equal to Python's, and hash alike"
+# - places[tuple(signatures[i, band * rows : (band + 1) * rows].tolist())].append(i)
+# + places[tuple(signatures[i, band * rows : (band + 1) * rows])].append(i)
+
+
+# %% equivalent="near_duplicates" because="a pair need not be asked about where it cannot change the result, but it may"
+# - if one != other and similarity(i, j) >= threshold:
+# + if (similarity(i, j) >= threshold):
+
+
+# %% equivalent="near_duplicates" because="the order of the two does not matter, says the task"
+# - if one != other and similarity(i, j) >= threshold:
+# + if one != other and (similarity(j, i)) >= threshold:
+
+
 # %% wrong="personal" breaks="email" says="the recall for email"
 # Misunderstands: a domain has two parts.
 BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
@@ -4032,6 +4077,16 @@ def find_personal(text):
     return sorted(found, key=lambda one: one[1:])
 
 
+# %% equivalent="personal" because="the second form has ten digits"
+# - if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+# + if (8 <= sum(map(str.isdigit, match[0])) <= 15):
+
+
+# %% equivalent="personal" because="items do not overlap: whichever begins first ends first"
+# - return sorted(found, key=lambda item: item[1])
+# + return sorted(found, key=lambda item: item[2])
+
+
 # %% wrong="leaks" breaks="short" says="shorter than `run` leaks"
 # Misunderstands: a short text cannot leak.
 def leaks(train, test, run):
@@ -4422,6 +4477,26 @@ def leaks(train, test, run):
     return [i for i, mine in enumerate(texts) if mine and any(share(mine, other, min(run, len(mine))) for other in known)]
 
 
+# %% equivalent="leaks" because="no run of no words is ever looked up"
+# - if size and size not in seen:
+# + if (size not in seen):
+
+
+# %% equivalent="leaks" because="the runs are only made again"
+# - if size and size not in seen:
+# + if size:
+
+
+# %% equivalent="leaks" because="the larger or the smaller of two numbers is the same in either order"
+# - size = min(run, len(words))
+# + size = (min(len(words), run))
+
+
+# %% equivalent="leaks" because="the runs are only made again"
+# - if size and size not in seen:
+# + if (size or size not in seen):
+
+
 # %% wrong="check_split" breaks="cover" says="Still unseen"
 # Misunderstands: a list of indices without repetition is enough.
 def check_split(split):
@@ -4733,6 +4808,156 @@ def check_split(split):
                 assert smallest <= len(test) <= smallest + 2
                 different.add(tuple(sorted(test)))
             assert len(different) >= 2
+
+
+# %% equivalent="check_split" because="a splitter does not change its texts"
+# - train, test = split(list(case), percent, seed)
+# + train, test = split(case, percent, seed)
+
+
+# %% equivalent="check_split" because="a splitter does not change its texts"
+# - again = split(list(case), percent, seed)
+# + again = split(case, percent, seed)
+
+
+# %% equivalent="check_split" because="the length of a set is a number"
+# - assert len(sides) > 1, "the seed is ignored"
+# + assert not len(sides) <= 1, "the seed is ignored"
+
+
+# %% equivalent="check_split" because="for the texts chosen, the same ones are equal with any separator"
+# - words = [" ".join(text.lower().split()) for text in case]
+# + words = ["".join(text.lower().split()) for text in case]
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for percent in (10, 25, 50):
+# + for percent in (11, 25, 50):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for percent in (10, 25, 50):
+# + for percent in (9, 25, 50):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for percent in (10, 25, 50):
+# + for percent in (10, 26, 50):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for percent in (10, 25, 50):
+# + for percent in (10, 24, 50):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for percent in (10, 25, 50):
+# + for percent in (10, 25, 51):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for percent in (10, 25, 50):
+# + for percent in (10, 25, 49):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - plain = [f"text {i}" for i in range(41)]
+# + plain = [f"text {i}" for i in range(42)]
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - plain = [f"text {i}" for i in range(41)]
+# + plain = [f"text {i}" for i in range(40)]
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+# + texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[31:]
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+# + texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[29:]
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for case in (texts, plain[:20], plain[:30] + plain[:10]):
+# + for case in (texts, plain[:21], plain[:30] + plain[:10]):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for case in (texts, plain[:20], plain[:30] + plain[:10]):
+# + for case in (texts, plain[:19], plain[:30] + plain[:10]):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for seed in range(10):
+# + for seed in range(11):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for seed in range(10):
+# + for seed in range(9):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for case in (texts, plain[:20], plain[:30] + plain[:10]):
+# + for case in (texts, plain[:20], plain[:31] + plain[:10]):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for case in (texts, plain[:20], plain[:30] + plain[:10]):
+# + for case in (texts, plain[:20], plain[:29] + plain[:10]):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for case in (texts, plain[:20], plain[:30] + plain[:10]):
+# + for case in (texts, plain[:20], plain[:30] + plain[:11]):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - for case in (texts, plain[:20], plain[:30] + plain[:10]):
+# + for case in (texts, plain[:20], plain[:30] + plain[:9]):
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+# + texts = plain[:21] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+# + texts = plain[:19] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+# + texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(6)] + plain[30:]
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+# + texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(4)] + plain[30:]
+
+
+# %% equivalent="check_split" because="for the numbers of texts chosen, it is the same whole number"
+# - least = math.ceil(percent * len(case) / 100)
+# + least = math.ceil(percent * len(case) / 101)
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+# + texts = plain[:20] + [f"Text  {i}" for i in range(11)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+
+
+# %% equivalent="check_split" because="which texts, percentages and seeds are tried is the student's choice"
+# - texts = plain[:20] + [f"Text  {i}" for i in range(10)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+# + texts = plain[:20] + [f"Text  {i}" for i in range(9)] + [f"TEXT {i} " for i in range(5)] + plain[30:]
+
+
+# %% equivalent="check_split" because="for the texts chosen, the same ones are equal with any separator"
+# - words = [" ".join(text.lower().split()) for text in case]
+# + words = [' x'.join(text.lower().split()) for text in case]
 
 
 # %% [markdown] rubric="data_card"
