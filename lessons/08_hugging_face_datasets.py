@@ -794,7 +794,7 @@ def check_stratified():
         "labels": cases.derived(lambda _seed, _classes, _first, _many, **_: some_labels(_seed, _classes, _first, _many)),
         "chance": cases.derived(lambda labels, _seed, **_: [x / len(labels) for x in random.Random(_seed).sample(range(len(labels)), len(labels))]),
         "_percent": cases.choice(20, 1, 25, 50, 10, 30),
-        "percent": cases.derived(lambda _percent, _first, **_: 7 if _first == "each size" else _percent),
+        "percent": cases.derived(lambda _percent, _first, **_: 43 if _first == "each size" else _percent),
     }
     domain = {"_many": cases.size("many"), **domain}
     causes = {
@@ -810,15 +810,15 @@ def check_stratified():
 
 
 def some_labels(seed, classes, first, many):
-    """Labels with classes of all sizes; one that is large, some of a single item, sorted by class, or of 1, 2, 3, … items."""
+    """Labels with classes of all sizes; one that is large, some of a single item, sorted by class, or of 43, 1, 2, 3, … items."""
     chance = random.Random(seed)
     labels = [chance.randrange(classes) for _ in range(many)]
     if first == "one large":
         labels = [0 if chance.random() < 0.8 else label for label in labels]
     if first == "singles":
         labels = [min(i, 50) if i % 2 else 0 for i in range(many)]
-    if first == "each size":  # 7 % of 7 items are just less than a half
-        labels = [size for size in (7, *range(1, 7), *range(8, 28)) for _ in range(size)][:many]
+    if first == "each size":  # 43 % of 43 items are 18.49
+        labels = [size for size in (43, *range(1, 26)) for _ in range(size)][:many]
         chance.shuffle(labels)
     return sorted(labels, reverse=True) if first == "sorted" else labels
 
