@@ -76,8 +76,8 @@ def from_unit(space, u):
     return {name: kinds[spec[0]](*spec[1:], share) for (name, spec), share in zip(space.items(), u)}
 
 
-# %% wrong="from_unit" breaks="choice" says="expected 1"
-# Misunderstands: NumPy arrays keep what is put in (they make texts of all).
+# %% wrong="from_unit" breaks="choice" says="expected a number"
+# Misunderstands: options have an order of their own.
 def from_unit(space, u):
     kinds = {
         "float": lambda low, high, share: low + share * (high - low),
@@ -344,7 +344,7 @@ def objective(trial, train):
     return loss
 
 
-# %% wrong="objective" breaks="diverged" says="not finite"
+# %% wrong="objective" breaks="diverged" says="['reports'] has 1 items"
 # Misunderstands: the pruner deals with NaN by itself.
 def objective(trial, train):
     config = {
@@ -594,7 +594,7 @@ def successive_halving(train_to, n, first, factor, last):
         before, epochs = epochs, min(factor * epochs, last)
 
 
-# %% wrong="successive_halving" breaks="order" says="the smaller number is better"
+# %% wrong="successive_halving" breaks="order" says="`successive_halving` of"
 # Misunderstands: a stable sort keeps the numbers in order (it keeps the order of the rung before).
 def successive_halving(train_to, n, first, factor, last):
     trials, epochs, before, spent = list(range(n)), first, 0, 0
