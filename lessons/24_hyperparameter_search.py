@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   unit24:
-#     needs: ["matplotlib>=3.8", "numpy>=1.26", "optuna>=4", "ray[tune]>=2.40", "scikit-learn", "scipy", "torch>=2.6"]
+#     needs: ["matplotlib>=3.8", "numpy>=1.26", "optuna>=4", "psutil", "ray[tune]>=2.40", "scikit-learn", "scipy", "torch>=2.6"]
 # ---
 
 # %% [markdown]
@@ -50,6 +50,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import optuna
+import psutil
 import torch
 from scipy import stats
 from sklearn.datasets import load_digits
@@ -1074,7 +1075,7 @@ check.points(3)
 
 # %% [markdown]
 # Now the real Ray. It starts a small cluster on this computer (a store, a scheduler, worker processes), so it gets a process of its own, with a time limit and two
-# workers, and is stopped whatever happens. The trials look their losses up, since what we want to see is Ray. A quiet machine does all this in half a minute or less; under load it may take too long, and then a line says so.
+# workers, and is stopped with all its processes whatever happens. The trials look their losses up, since what we want to see is Ray. A quiet machine does all this in half a minute or less; under load it may take too long, and then a line says so.
 
 # %%
 SCRIPT = """
@@ -1125,11 +1126,12 @@ def run_ray(job, limit=240):
             print(f"Ray was not done within {limit} s: the run is skipped. Nothing below needs it.")
             return None
         finally:
-            for stop in (signal.SIGTERM, signal.SIGKILL):  # Ray's own processes end with the one that started them
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, stop)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(10)
+            process.kill()
+            process.wait()
+            for pid in psutil.pids():  # Ray's processes have groups of their own, but all are of the session that began here
+                with contextlib.suppress(OSError):
+                    if os.getsid(pid) == process.pid:
+                        os.kill(pid, signal.SIGKILL)
     answer = [line for line in out.splitlines() if line.startswith("ROWS ")]
     if not answer:
         print(f"Ray did not finish here ({(err.strip().splitlines() or ['no message'])[-1][:150]}): the run is skipped. Nothing below needs it.")
