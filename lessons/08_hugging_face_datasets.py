@@ -139,7 +139,7 @@ print("the file says 'second version', the dataset says", after)
 # %% [markdown]
 # The path is the same, so the old rows come back. What the file holds is not among the arguments. There are two ways out: hand over something that
 # changes with the content (a digest, as one more argument of the generator), or do not go through the cache. One more thing to know: a list among `gen_kwargs` may be taken apart into shards, so that the generator is called once
-for each entry. Do not count across them.
+# for each entry. Do not count across them.
 #
 # ### Exercise 1 · Read raw files (`records`, 2 points, 30 minutes, difficulty 2 of 3)
 #

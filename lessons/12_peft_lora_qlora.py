@@ -219,18 +219,19 @@ def filled(layer, seed):
 # - `delta()` is the change of the weight, $\frac{\alpha}{r} B A$, of shape `(out, in)`, in both modes, of what is in `A` and `B`
 #   now: both change in place at every update. <!-- rule: delta -->
 # - `forward(x)` is the formula above, on the layer's device. <!-- rule: forward -->
-# - Gradients of what `forward` gives reach `A`, `B` and `x`, and are right, in training and in eval mode, also where other
-#   calls came before they are taken. <!-- rule: gradients -->
-# - In training mode (that of the module; `base` may be in another) the **adapter's input** goes through dropout: each number of
-#   `x`, independently of all others and in every call anew, is 0 with probability `dropout` (0.001 and 0.999 are such, in float16 and bfloat16 too), and else divided
-#   by `1 - dropout`, whether gradients are recorded or not. <!-- rule: dropout -->
+# - Gradients of what `forward` gives reach `A`, `B` and `x`, and are right, in training and in eval mode, also where
+#   `forward` is called again before they are taken. <!-- rule: gradients -->
+# - In training mode (set by the module's `train()` and `eval()`; `base` may be in another) the **adapter's input** goes through
+#   dropout: each number of `x`, independently of all others and in every call anew, is 0 with probability `dropout`, and else
+#   divided by `1 - dropout`, whether gradients are recorded or not. The probability is exact in float16 and bfloat16 too, also
+#   0.001 and 0.999. <!-- rule: dropout -->
 # - In eval mode nothing is dropped, whether gradients are recorded or not. <!-- rule: eval -->
 # - The frozen layer reads `x` as it is, in both modes. <!-- rule: clean -->
 # - `x` stays as it was. <!-- rule: unchanged -->
 # - A copy (`copy.deepcopy`) is a layer of its own: what is in one's `A` and `B` is read by that one alone. <!-- rule: copy -->
-# - For r = 2 on a layer of 256 by 256 a forward pass takes less than 1.1 times the multiplications of the frozen layer alone
-#   (through the r numbers in the middle, first A, then B): in both modes, for `x` of shape `(rows, 256)` with 1 to 15
-#   rows. <!-- rule: work, reported -->
+# - For r = 2 on a float32 layer of 256 by 256 a forward pass takes less than 1.1 times the multiplications of the frozen layer
+#   alone (through the r numbers in the middle, first A, then B): in both modes, with dropout 0 or 0.1, whether gradients are
+#   recorded or not, for `x` of shape `(rows, 256)` with 1 to 15 rows. <!-- rule: work, reported -->
 
 
 # %% exercise="lora_linear" minutes=25 difficulty=2
@@ -411,15 +412,15 @@ def copied_layer(r, alpha):
 
 
 @check.scenario
-def multiplications(width, r, numbers):
+def multiplications(width, r, numbers, dropout, recorded):
     """Of a forward pass of some rows, in training and in eval mode: with an adapter, over those of a linear layer alone."""
     base, work = nn.Linear(width, width), []
-    layer = LoRALinear(base, r, 4)
+    layer = LoRALinear(base, r, 4, dropout)
     for rows in numbers:
         counts = []
         for module, training in ((base, True), (layer, True), (layer, False)):
             module.train(training)
-            with FlopCounterMode(display=False) as counter:
+            with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(recorded):
                 module(torch.ones(rows, width))
             counts.append(counter.get_total_flops())
         work.append([count / counts[0] for count in counts[1:]])
@@ -582,14 +583,15 @@ with check.exercise("lora_linear"):
         wanted = torch.full((1, 2), 3.0 * number + 12 * number**2), torch.full((2, 3), 4.0 * number**2)
         hint = "each reads the A, B and base that it holds itself"
         check.equal(seen, wanted, f"the output for ones and the change of {name}, once a layer was copied and both were filled", hint)
-    for rows, work in enumerate(multiplications(256, 2, range(1, 16)), 1):
-        for mode, times in zip(("training", "eval"), work):
-            check.true(
-                times < 1.1,
-                f"with r=2 the forward pass of {rows} rows ({mode} mode) takes {times:.2f} times the multiplications of the frozen layer "
-                "alone, expected under 1.1 times. A change of shape (out, in) is as much work as a second full layer: x A^T first, "
-                "then B^T.",
-            )
+    for dropout, recorded in ((0.0, True), (0.1, True), (0.0, False), (0.1, False)):
+        for rows, work in enumerate(multiplications(256, 2, range(1, 16), dropout, recorded), 1):
+            for mode, times in zip(("training", "eval"), work):
+                check.true(
+                    times < 1.1,
+                    f"with r=2 the forward pass of {rows} rows ({mode} mode, dropout {dropout}, {'with' if recorded else 'without'} gradients) "
+                    f"takes {times:.2f} times the multiplications of the frozen layer alone, expected under 1.1 times. A change of shape "
+                    "(out, in) is as much work as a second full layer: x A^T first, then B^T.",
+                )
 
 # %% [markdown]
 # <details><summary>Hint 1 · what to think about</summary>
@@ -691,7 +693,8 @@ for bug, curve in curves.items():
 #
 # **Task.** Write `check_lora(make_lora)`. `make_lora(base, r, alpha, dropout)` returns a module around the float32
 # `nn.Linear` that it is given. This is what the module promises, and nothing else, for r of 1 or more, `alpha` above 0,
-# `dropout` from 0 to below 1, and `x` of shape `(..., in)` with one to four axes, none of them empty:
+# `dropout` from 0 to below 1, and `x` of shape `(..., in)` with one to four axes, none of them empty (fewer shapes than in
+# exercise 1):
 #
 # - `base` is the given layer itself, and frozen. <!-- rule: base -->
 # - `A` (r, in) and `B` (out, r) are parameters, and the only trainable ones. <!-- rule: parameters -->
@@ -704,7 +707,9 @@ for bug, curve in curves.items():
 # - Gradients reach `A` and `B` in both modes, and are those of the formula. <!-- rule: gradients -->
 #
 # There is no `delta()`. How A and what is dropped are drawn is open, and `torch.manual_seed` need not repeat it. Your
-# function is called about 100 times, and has 40 s of computing time for all of them (0.4 s a call; past it nothing counts):
+# function may fill `A` and `B` with numbers of its own. It is called about 100 times, and has 40 s of computing time for all of
+# them (0.4 s a call; past it nothing counts). So a limit on what is drawn at random must be wide: six standard deviations, not
+# two.
 #
 # - If a promise is broken it raises an error (use `assert`). What it returns is ignored. <!-- rule: raises -->
 # - If all are kept it raises nothing. A correct layer may be written in any way, so values may differ by rounding:
@@ -1077,8 +1082,8 @@ except NotImplementedError:  # exercise 1 is still open: until it is written, th
 #   new `A` and `B` are trainable. <!-- rule: frozen -->
 # - Each new layer is in the mode (training or eval) of the layer that it wraps; all other modes stay. <!-- rule: mode -->
 # - It returns the list of the full names of the replaced layers, in the order of `model.named_modules()`. <!-- rule: names -->
-# - A target is a name, not a pattern. If one or more are the last part of no linear layer's name, it raises a `ValueError`
-#   whose text contains one of these. <!-- rule: missing -->
+# - A target is a name, not a pattern. If any targets are the last part of no linear layer's name, it raises a `ValueError`
+#   whose text contains one such target. <!-- rule: missing -->
 # - In that case nothing in the model has changed, not even what was frozen before and what was not. <!-- rule: first_check -->
 #
 # `trainable_share(model)`, for a model with one weight or more, in any dtypes (packed weights are uint8), on any device (on
@@ -1439,7 +1444,7 @@ claims.record(
 # - The numbers in it are what they were, to the last bit. <!-- rule: bits -->
 # - All that was frozen is still frozen, and what was trainable still trainable. <!-- rule: still_frozen -->
 # - It returns a dictionary from the full name to the `LoRALinear` that stood there, in all as it was, around the same base
-#   layer: put back, it gives the adapted model again. <!-- rule: returned -->
+#   layer: put back with `set_submodule`, it gives the adapted model again. <!-- rule: returned -->
 #
 # `merge(model)` makes the change permanent.
 #
@@ -1454,8 +1459,9 @@ claims.record(
 # Whether merged weights want a gradient, in which mode merged layers are, and what becomes of the old `LoRALinear` is up to you.
 # For both:
 #
-# - Every other module (one may hold parts called `base`, `A` or `B`) stays in its place and in its mode; its weights (some may be trainable) stay trainable or
-#   frozen. The order of `model.named_modules()` stays. <!-- rule: rest -->
+# - Every other module stays in its place and in its mode, also one that is no `LoRALinear` and holds modules or parameters called
+#   `base`, `A` and `B`. Its weights (some may be trainable) stay trainable or frozen. The order of `model.named_modules()`
+#   stays. <!-- rule: rest -->
 
 
 # %% exercise="merge_and_take_off" minutes=20 difficulty=2
@@ -1490,6 +1496,9 @@ def adapted(kind, width, seed, names, dtype, training):
     else:
         network = Network(width)
         network.other = nn.ModuleDict({name: nn.Linear(2, 2) for name in ("base", "A", "B", "delta")})  # no adapter
+        network.alike = nn.Module()  # neither
+        network.alike.base, network.alike.A, network.alike.B = nn.Linear(2, 2), nn.Parameter(torch.ones(1, 2)), nn.Parameter(torch.ones(2, 1))
+        network.alike.delta = lambda: torch.ones(2, 2)
     if kind == "two blocks with one weight":
         network.blocks[1].q_proj.weight = network.blocks[0].q_proj.weight
     network.to(dtype).requires_grad_(False)
@@ -1781,19 +1790,19 @@ def with_lora(model, r=8):
 # returns names). Some weights may be shared by two layers. `seeds` is a list or tuple of whole numbers; one may be there twice
 # (who wants to see whether a run repeats).
 #
-# - There is one training and one exam for each way and seed, in any order. <!-- rule: runs -->
+# - There is one run for each way and seed, with one training and one exam; runs come in any order. <!-- rule: runs -->
 # - Each run loads a model of its own, so that it starts from the shipped weights. <!-- rule: fresh -->
 # - Each run begins with `torch.manual_seed(seed)`. From there on `load`, `prepare` and `train` (for dropout) draw from torch's
-#   global random numbers, in this order; until training ends nothing else draws any or sets a seed. <!-- rule: seeded -->
+#   global random numbers, in this order; until training ends nothing else draws from these or seeds them. <!-- rule: seeded -->
 # - Each run has a `torch.optim.AdamW` over exactly the weights that want a gradient after `prepare`. <!-- rule: exactly -->
 # - Its learning rate is `rate` and its weight decay 0. <!-- rule: settings -->
 # - Training is `train(model, pairs, optimizer, seed)`. `load`, `prepare` and `train` can take gradients: no `no_grad` or
 #   `inference_mode` is around them. <!-- rule: train -->
 # - Then comes the exam, `measure(model)`, with the model and all that is in it in eval mode. <!-- rule: exam -->
 # - The result is a dictionary from the name of a way to a list with one dictionary a seed, in the order of `seeds`. <!-- rule: order -->
-# - Each of these holds `"model"`, `"share"` (trainable weights over all weights, each counted once), `"losses"` (what
-#   `train` returned) and `"scores"` (what `measure` returned). Both are kept as they are: a list, a dictionary (either may be
-#   empty), a number or None. <!-- rule: entries -->
+# - Each of these holds `"model"`, `"share"` (trainable weights over all weights, each counted once, after `prepare`; training
+#   leaves it so), `"losses"` (what `train` returned) and `"scores"` (what `measure` returned). Both are kept as they are, to the
+#   last digit: a list, a dictionary (either may be empty), a number or None. <!-- rule: entries -->
 #
 # `learned_and_kept(before, runs, new)` sums up the list of one way. `before`, and `"scores"` in each run, are dictionaries
 # with the same tasks, in any order, and an accuracy for each. `new` names the new task, all others are old; the old ones'
@@ -1868,10 +1877,11 @@ def made_ready(model, kind):
 @check.shared
 def returned_by(what, number):
     """What the training or the exam called `number` (from 1) returns."""
-    losses = [3.0, float(number)]
+    third, tiny = number / 3, 1e-9 * number / 7  # with all the digits that a float has
+    losses = [3 + third, tiny]
     kinds = {
-        "train": (losses, {"loss": losses, "rows": number}, None, float(number), [], 0.0),
-        "measure": ({"new": 0.25 * number, "old": 1.0}, [0.5, number], number / 8, None, 0.0, {}),
+        "train": (losses, {"loss": losses, "rows": number}, None, 1000 + third, [], 0.0),
+        "measure": ({"new": third, "old": tiny}, [0.5 + third, number], tiny, None, 0.0, {}),
     }
     return kinds[what][(number - 1) % len(kinds[what])]
 
@@ -1988,8 +1998,9 @@ def check_comparison(kinds, seeds, shipped_seed):
             check.equal(exams[exam[0]]["trained"], at, f"the trainings of the model when {run} was examined", "train, then measure")
             hint = "in training mode dropout spoils the answers"
             check.equal(exams[exam[0]]["in training mode"], [], f"what is in training mode at the exam of {run}", hint)
-            check.equal(result["losses"], returned_by("train", at[0] + 1), f"the losses of {run}", "what train returned, as it is")
-            check.equal(result["scores"], returned_by("measure", exam[0] + 1), f"the scores of {run}", "what measure returned, as it is")
+            for key, step, call in (("losses", "train", at[0] + 1), ("scores", "measure", exam[0] + 1)):
+                hint = f"what {step} returned, as it is"
+                check.equal(result[key], returned_by(step, call), f"the {key} of {run}", hint, rtol=0, atol=0)
             sizes = {name: p.numel() for name, p in copied.named_parameters()}
             share = sum(sizes[name] for name in wanting) / sum(sizes.values())
             check.equal(result["share"], share, f"the share of {run}", "trainable weights over all, each counted once")
@@ -2293,7 +2304,7 @@ print(f"at r = 1 LoRA reaches {swept[1]['learned'][0]:.0%}, the full change cut 
 #
 # - eight positive levels: $\Phi^{-1}(p)$ for the first 8 of the 9 numbers $p$ that go in equal steps from $\delta$ down to
 #   0.5 (the ninth, 0.5, is left out);
-# - zero, exactly: padding and pruned weights stay zero;
+# - zero, exactly: so padding and pruned weights stay zero;
 # - seven negative levels: $-\Phi^{-1}(p)$ for the first 7 of the 8 numbers $p$ that go in equal steps from $\delta$ down to
 #   0.5 (the eighth, 0.5, is left out).
 #
@@ -2301,8 +2312,8 @@ print(f"at r = 1 LoRA reaches {swept[1]['learned'][0]:.0%}, the full change cut 
 # [bitsandbytes](https://github.com/bitsandbytes-foundation/bitsandbytes/blob/main/bitsandbytes/functional.py),
 # `create_normal_map`.)
 #
-# A weight tensor is read row by row as one long list and cut into **blocks** of `blocksize` numbers. Each block is
-# divided by its largest absolute value, `absmax`, which is kept; then each number becomes the index (0 to 15) of the
+# A weight tensor is read row by row (its last axis fastest) as one long list and cut into **blocks** of `blocksize` numbers.
+# Each block is divided by its largest absolute value, `absmax`, which is kept; then each number becomes the index (0 to 15) of the
 # **nearest** level, its **code**. Two codes share a byte. For example, with levels at -1, 0, 1 (and no others) the block
 # `[0.2, -0.8, 0.4, 0.1]` has `absmax` 0.8, becomes `[0.25, -1, 0.5, 0.125]`, and the nearest levels to that are 0, -1,
 # then 0 or 1 (both are right), then 0.
@@ -2317,7 +2328,8 @@ print(f"at r = 1 LoRA reaches {swept[1]['learned'][0]:.0%}, the full change cut 
 #
 # `quantize_blocks(weight, levels, blocksize)` returns `(packed, absmax)`. `weight` has any shape, any layout in memory, and
 # dtype float32, float64, float16 or bfloat16; its numbers are zero or of size 1e-30 to 1e30, also beside each other. It holds
-# n numbers, one block or more; `blocksize` is even and divides n. `levels` are 16 ascending float32 numbers from -1 to 1, of NF4 or others.
+# n numbers, one block or more; `blocksize` is even and divides n. `levels` are 16 ascending float32
+# numbers from -1 to 1: those of NF4 or others, perhaps without 0.
 #
 # - `absmax` is float32, of shape `(n / blocksize,)`: the largest absolute value of each block. <!-- rule: absmax -->
 # - Blocks are those of the list read row by row. <!-- rule: blocks -->
@@ -2628,7 +2640,7 @@ for size, ours, theirs in zip(sizes, errors["NF4"], errors["equally spaced"]):
 # - They calculate in float32: they unpack to it (`weight.quant_state.dtype`) and multiply in it
 #   (`compute_dtype`). <!-- rule: compute -->
 # - The output matrix `lm_head` is not quantised. <!-- rule: head -->
-# - All that is not quantised is float32, adapters too. <!-- rule: float32 -->
+# - All parameters that are not quantised are float32, adapters too. <!-- rule: float32 -->
 # - Every quantised layer, and nothing else, has a LoRA adapter with `r` and `alpha`, scaled by `alpha / r`. <!-- rule: adapters -->
 # - The adapters have no dropout. <!-- rule: no_dropout -->
 # - Fresh, they change nothing. <!-- rule: fresh -->
@@ -2925,7 +2937,7 @@ claims.record(
 # `B` have any floating-point dtype and may lie in memory in any way, each for itself.
 #
 # - `folder` is a string or a `Path`. It may be there already, with just the two files of an earlier adapter, which are replaced;
-#   if it is not there, it is made, with the folders above it. <!-- rule: folder -->
+#   if it is not there, it is made, with the folders above it. Other files (`README.md`) may come too. <!-- rule: folder -->
 # - `adapter_config.json` holds `r`, `lora_alpha` and the task type `CAUSAL_LM`; `LoraConfig(...).save_pretrained(folder)` can
 #   write it. <!-- rule: config -->
 # - `adapter_model.safetensors` holds just the tensors named above; `save_file` can write it. <!-- rule: names -->
@@ -2936,14 +2948,14 @@ claims.record(
 #
 # `mixed_forward(base, adapters, x, names)` is one linear layer under mixed traffic. `base` is an `nn.Linear`; `adapters`, which
 # may be empty, maps strings (`""` is one) to `(A, B, scaling)`, whose ranks may differ; `x` has shape `(rows, length, in)`, all
-# 1 or more, and is float32 or float64 as the weights are. `names` is a list that holds for each row the name of its adapter, or
-# `None`. Nobody trains here, so gradients do not matter.
+# 1 or more, holds finite numbers, and is float32 or float64 as the weights are. `names` is a list that holds for each row the
+# name of its adapter, or `None`. Nobody trains here, so gradients do not matter.
 #
 # - The result has shape `(rows, length, out)` and the dtype of `x`. <!-- rule: result -->
-# - A row that names an adapter gets `base` plus `scaling` times `B A x` of this adapter, and of no other, whatever the others
-#   hold (one that went wrong in training may hold infinities and NaNs, in `A`, in `B` or in both; what its own rows get is
-#   open). <!-- rule: own -->
+# - A row that names an adapter gets `base` plus `scaling` times `B A x` of this adapter, and nothing of any other. <!-- rule: own -->
 # - A row with `None` gets `base` alone. <!-- rule: bare -->
+# - Both hold beside an adapter that went wrong in training, at any place in `adapters`: its `A`, its `B` or both hold infinities
+#   or NaNs. Only the rows that name it are open. <!-- rule: broken -->
 # - `base` is called once, for all rows together. <!-- rule: once, reported -->
 # - `base`, `x`, `adapters` and `names` stay as they were. <!-- rule: unchanged -->
 
@@ -3124,9 +3136,14 @@ def traffic(seed):
                 A[:, 0] = number
             if "B" in where:
                 B[::2] = number
-            for names in (["a", None, "a", None], ["a", "broken", None, "a"]):
-                case = {"weight": draw(5, 4), "bias": draw(5), "adapters": {"a": (draw(1, 4), draw(5, 1), 0.5), "broken": (A, B, 2.0)}, "x": draw(4, 3, 4)}
-                yield cases.Case({**case, "names": names}, {"names": str(names), "an adapter": f"'broken' holds {number} in {where}"})
+            broken = {"broken": (A, B, 2.0)}
+            for order in (["a", "broken"], ["broken", "a"], ["a", "broken", "b"], ["broken"]):
+                adapters = {name: broken[name] if name in broken else (draw(1, 4), draw(5, 1), 0.5) for name in order}
+                used = "a" if "a" in order else None
+                for names in ([used, None, used, None], [used, "broken", None, order[-1]]):
+                    case = {"weight": draw(5, 4), "bias": draw(5), "adapters": adapters, "x": draw(4, 3, 4)}
+                    words = {"names": str(names), "adapters": str(order), "one of them": f"'broken' holds {number} in {where}"}
+                    yield cases.Case({**case, "names": names}, words)
     yield cases.Case({"weight": draw(3, 2), "bias": None, "adapters": {"a": (draw(1, 2), draw(3, 1), 2.0)}, "x": draw(2, 3, 2), "names": [None, None]}, {"names": "None for all"})
 
 
@@ -3259,7 +3276,7 @@ with served.disable_adapter():
 #
 # - It returns $W'$, of shape `(out, in)`, in the dtype of `weight` and with its precision: nine digits are right in float64,
 #   three in float32. <!-- rule: formula -->
-# - The norm is that of each row, over its inputs. <!-- rule: rows -->
+# - The norm is that of each row, over its inputs, as in peft (the paper calls it column-wise). <!-- rule: rows -->
 # - Gradients reach `A` and `B` as in the paper: the norm of this call's $W + s B A$ is a constant there. <!-- rule: constant -->
 # - A gradient reaches `magnitude`. <!-- rule: magnitude -->
 # - What comes in stays as it was. Every call starts afresh: tensors may be those of an earlier call with other numbers in them,
@@ -3488,7 +3505,7 @@ plt.show()
 # | NF4 is more exact than 16 equally spaced levels | after exercise 6 |
 # | a 4-bit base costs 4.13 bits a weight and no accuracy | after exercise 7 |
 #
-# The table with your own figures stands below the last of them; `unit24 claims` prints it in a terminal.
+# Which of them hold for a model as small as this one is in the table with your own figures, below the last of them; `unit24 claims` prints it in a terminal.
 
 # %% [markdown]
 # ## On a bigger machine

@@ -945,6 +945,57 @@ class LoRALinear(nn.Module):
         return self.base(x) + self.scaling * F.linear(F.linear(read, self.A), self.B)
 
 
+# %% wrong="lora_linear" breaks="work" says="times the multiplications"
+# Misunderstands: the thin way through r numbers holds without dropout alone; with it the whole change must be applied.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.dropout, self.scaling = dropout, alpha / r
+        self.A = nn.Parameter(torch.empty(r, base.in_features, dtype=base.weight.dtype, device=base.weight.device))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        self.B = nn.Parameter(torch.zeros(base.out_features, r, dtype=base.weight.dtype, device=base.weight.device))
+
+    def delta(self):
+        """The change of the weight that A and B describe, (out, in)."""
+        return self.scaling * self.B @ self.A
+
+    def forward(self, x):
+        """x: (..., in); returns (..., out)."""
+        y = self.base(x)
+        if self.training and self.dropout > 0:
+            return y + F.linear(F.dropout(x, self.dropout), self.delta())
+        return y + self.scaling * F.linear(F.linear(x, self.A), self.B)
+
+
+# %% wrong="lora_linear" breaks="work" says="times the multiplications"
+# Misunderstands: the thin way saves gradients, so that without them the whole change can be applied.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.dropout, self.scaling = dropout, alpha / r
+        self.A = nn.Parameter(torch.empty(r, base.in_features, dtype=base.weight.dtype, device=base.weight.device))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        self.B = nn.Parameter(torch.zeros(base.out_features, r, dtype=base.weight.dtype, device=base.weight.device))
+
+    def delta(self):
+        """The change of the weight that A and B describe, (out, in)."""
+        return self.scaling * self.B @ self.A
+
+    def forward(self, x):
+        """x: (..., in); returns (..., out)."""
+        y = self.base(x)
+        x = F.dropout(x, self.dropout, self.training)
+        if not torch.is_grad_enabled():
+            return y + F.linear(x, self.delta())
+        return y + self.scaling * F.linear(F.linear(x, self.A), self.B)
+
+
 # %% right="lora_linear"
 class LoRALinear(nn.Module):
     def __init__(self, base, r, alpha, dropout=0.0):
@@ -3395,6 +3446,50 @@ def merge(model):
         model.set_submodule(name, base)
 
 
+# %% wrong="merge_and_take_off" breaks="rest" says="the names that"
+# Misunderstands: whatever holds a base and parameters A and B is an adapter.
+def is_adapter(module):
+    return hasattr(module, "base") and all(isinstance(getattr(module, matrix, None), nn.Parameter) for matrix in ("A", "B"))
+
+
+def take_off(model):
+    """Put every base layer back; returns {name: LoRALinear}."""
+    adapters = {name: module for name, module in model.named_modules() if name and is_adapter(module)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    """Add every adapter's change to its layer's weight, and leave plain layers."""
+    for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoRALinear)]:
+        plain = copy.deepcopy(layer.base)
+        plain.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
+        model.set_submodule(name, plain)
+
+
+# %% wrong="merge_and_take_off" breaks="rest" says="whether another module"
+# Misunderstands: whatever holds a base and parameters A and B is an adapter (merge).
+def is_adapter(module):
+    return hasattr(module, "base") and all(isinstance(getattr(module, matrix, None), nn.Parameter) for matrix in ("A", "B"))
+
+
+def take_off(model):
+    """Put every base layer back; returns {name: LoRALinear}."""
+    adapters = {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    for name, layer in adapters.items():
+        model.set_submodule(name, layer.base)
+    return adapters
+
+
+def merge(model):
+    """Add every adapter's change to its layer's weight, and leave plain layers."""
+    for name, layer in [(n, m) for n, m in model.named_modules() if n and is_adapter(m)]:
+        plain = copy.deepcopy(layer.base)
+        plain.weight = nn.Parameter((layer.base.weight + layer.delta()).detach())
+        model.set_submodule(name, plain)
+
+
 # %% right="merge_and_take_off"
 def take_off(net):
     removed = {}
@@ -4238,6 +4333,59 @@ def learned_and_kept(before, runs, new):
     total = sum(before[task] for task in old)
     learned = [run["scores"][new] for run in runs]
     kept = [sum(run["scores"][task] for task in old) / total for run in runs]
+    return {name: (sum(values) / len(values), min(values), max(values)) for name, values in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="entries" says="what train returned, as it is"
+# Misunderstands: losses are kept for a table and a plot, so four digits are enough.
+def compare(load, ways, train, measure, seeds):
+    """Run every way of fine-tuning on a fresh model for each seed: {way: [{model, share, losses, scores}, ...]}."""
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            share = trainable_share(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            if isinstance(losses, list):
+                losses = [round(loss, 4) for loss in losses]
+            results[way].append({"model": model, "share": share, "losses": losses, "scores": measure(model.eval())})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    """Mean, lowest and highest of what the runs learned and kept: {"learned": (3 numbers), "kept": (3 numbers)}."""
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(s for task, s in run["scores"].items() if task != new) / sum(s for task, s in before.items() if task != new) for run in runs]
+    return {name: (sum(values) / len(values), min(values), max(values)) for name, values in (("learned", learned), ("kept", kept))}
+
+
+# %% wrong="compare" breaks="entries" says="what measure returned, as it is"
+# Misunderstands: scores are kept in float32, as all numbers of the model are.
+def compare(load, ways, train, measure, seeds):
+    """Run every way of fine-tuning on a fresh model for each seed: {way: [{model, share, losses, scores}, ...]}."""
+    results = {way: [] for way in ways}
+    for way, (prepare, pairs, rate) in ways.items():
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model = load()
+            prepare(model)
+            share = trainable_share(model)
+            optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
+            losses = train(model, pairs, optimizer, seed)
+            scores = measure(model.eval())
+            if isinstance(scores, dict):
+                scores = {task: float(torch.tensor(score)) for task, score in scores.items()}
+            results[way].append({"model": model, "share": share, "losses": losses, "scores": scores})
+    return results
+
+
+def learned_and_kept(before, runs, new):
+    """Mean, lowest and highest of what the runs learned and kept: {"learned": (3 numbers), "kept": (3 numbers)}."""
+    learned = [run["scores"][new] for run in runs]
+    kept = [sum(s for task, s in run["scores"].items() if task != new) / sum(s for task, s in before.items() if task != new) for run in runs]
     return {name: (sum(values) / len(values), min(values), max(values)) for name, values in (("learned", learned), ("kept", kept))}
 
 
@@ -5819,7 +5967,7 @@ def mixed_forward(base, adapters, x, names):
     return y
 
 
-# %% wrong="many_adapters" breaks="own" says="0 times infinity is no number"
+# %% wrong="many_adapters" breaks="broken" says="0 times infinity is no number"
 # Misunderstands: a factor 0 keeps another client out: every adapter runs on every row, and one with inf or nan in it
 # spoils them all (mixed_forward).
 def export_adapter(adapters, folder, r, alpha):
@@ -5910,7 +6058,7 @@ def mixed_forward(base, adapters, x, names):
     return y
 
 
-# %% wrong="many_adapters" breaks="own" says="values differ"
+# %% wrong="many_adapters" breaks="broken" says="values differ"
 # Misunderstands: a zero in the middle keeps an adapter out of a row: where its B holds infinities, 0 times infinity is no number.
 def export_adapter(adapters, folder, r, alpha):
     LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
@@ -5929,6 +6077,54 @@ def mixed_forward(base, adapters, x, names):
         middle = torch.where(own, x @ A.T, 0.0)  # other rows read nothing from this adapter
         y = y + scaling * (middle @ B.T)
     return y
+
+
+# %% wrong="many_adapters" breaks="broken" says="values differ"
+# Misunderstands: a row without an adapter may run through any one, as long as its scale is zero.
+def export_adapter(adapters, folder, r, alpha):
+    """Write hand-made adapters {name: LoRALinear} to `folder` as peft would."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {f"base_model.model.{n}.lora_{m}.weight": getattr(layer, m).detach().contiguous() for n, layer in adapters.items() for m in "AB"}
+    save_file(tensors, Path(folder) / "adapter_model.safetensors")
+
+
+def mixed_forward(base, adapters, x, names):
+    """The linear layer `base` with another adapter for each row of x: (rows, length, in) -> (rows, length, out)."""
+    y = base(x)
+    if not adapters:
+        return y
+    order, most = list(adapters), max(len(A) for A, _, _ in adapters.values())
+    As = torch.stack([F.pad(A, (0, 0, 0, most - len(A))) for A, _, _ in adapters.values()])  # (adapters, most, in)
+    Bs = torch.stack([F.pad(B, (0, most - B.shape[1])) for _, B, _ in adapters.values()])  # (adapters, out, most)
+    which = torch.tensor([0 if name is None else order.index(name) for name in names])
+    scales = torch.tensor([0.0 if name is None else adapters[name][2] for name in names], dtype=x.dtype)
+    low = torch.bmm(x, As[which].transpose(1, 2))
+    return y + scales[:, None, None] * torch.bmm(low, Bs[which].transpose(1, 2))
+
+
+# %% wrong="many_adapters" breaks="broken" says="values differ"
+# Misunderstands: a row without an adapter may run through the last one, as long as its scale is zero.
+def export_adapter(adapters, folder, r, alpha):
+    """Write hand-made adapters {name: LoRALinear} to `folder` as peft would."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    LoraConfig(r=r, lora_alpha=alpha, target_modules=list(adapters), task_type="CAUSAL_LM").save_pretrained(folder)
+    tensors = {f"base_model.model.{n}.lora_{m}.weight": getattr(layer, m).detach().contiguous() for n, layer in adapters.items() for m in "AB"}
+    save_file(tensors, Path(folder) / "adapter_model.safetensors")
+
+
+def mixed_forward(base, adapters, x, names):
+    """The linear layer `base` with another adapter for each row of x: (rows, length, in) -> (rows, length, out)."""
+    y = base(x)
+    if not adapters:
+        return y
+    order, most = list(adapters), max(len(A) for A, _, _ in adapters.values())
+    As = torch.stack([F.pad(A, (0, 0, 0, most - len(A))) for A, _, _ in adapters.values()])  # (adapters, most, in)
+    Bs = torch.stack([F.pad(B, (0, most - B.shape[1])) for _, B, _ in adapters.values()])  # (adapters, out, most)
+    which = torch.tensor([-1 if name is None else order.index(name) for name in names])
+    scales = torch.tensor([0.0 if name is None else adapters[name][2] for name in names], dtype=x.dtype)
+    low = torch.bmm(x, As[which].transpose(1, 2))
+    return y + scales[:, None, None] * torch.bmm(low, Bs[which].transpose(1, 2))
 
 
 # %% right="many_adapters"
