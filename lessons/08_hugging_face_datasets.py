@@ -790,11 +790,11 @@ def check_stratified():
     domain = {
         "_seed": cases.integer(1, 10**6),
         "_classes": cases.choice(4, 1, 2, 51),
-        "_first": cases.choice("even", "one large", "singles", "sorted", "each size"),
+        "_first": cases.choice("even", "one large", "singles", "sorted", "each size", "halves"),
         "labels": cases.derived(lambda _seed, _classes, _first, _many, **_: some_labels(_seed, _classes, _first, _many)),
         "chance": cases.derived(lambda labels, _seed, **_: [x / len(labels) for x in random.Random(_seed).sample(range(len(labels)), len(labels))]),
         "_percent": cases.choice(20, 1, 25, 50, 10, 30),
-        "percent": cases.derived(lambda _percent, _first, **_: 43 if _first == "each size" else _percent),
+        "percent": cases.derived(lambda _percent, _first, **_: {"each size": 43, "halves": 50}.get(_first, _percent)),
     }
     domain = {"_many": cases.size("many"), **domain}
     causes = {
@@ -817,7 +817,7 @@ def some_labels(seed, classes, first, many):
         labels = [0 if chance.random() < 0.8 else label for label in labels]
     if first == "singles":
         labels = [min(i, 50) if i % 2 else 0 for i in range(many)]
-    if first == "each size":  # 43 % of 43 items are 18.49
+    if first in ("each size", "halves"):  # 43 % of 43 items are 18.49, 50 % of 5 are 2.5
         labels = [size for size in (43, *range(1, 26)) for _ in range(size)][:many]
         chance.shuffle(labels)
     return sorted(labels, reverse=True) if first == "sorted" else labels
