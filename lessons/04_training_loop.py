@@ -584,6 +584,8 @@ def clip_by_definition(parameters, max_norm, mistake=""):
     for p in [] if empty else counting:
         g = p.grad
         length = g.double().norm() if mistake == "each on its own" else norm
+        if mistake == "largest alone" and max(q.grad.double().norm() for q in counting) <= max_norm:
+            continue
         if mistake == "values":
             g.clamp_(-max_norm, max_norm)
         elif mistake == "norm 0" and norm == 0 and max_norm < math.inf or mistake == "limit inf" and norm > 0 and max_norm == math.inf:
@@ -621,7 +623,8 @@ with check.exercise("clip_gradients"):
         "_layout": cases.choice("contiguous", "transposed"),
         "_seed": cases.integer(1, 10**6),
         "gradients": cases.derived(lambda **drawn: gradients_of(**drawn), "some tensors"),
-        "max_norm": cases.choice(0.1, 1.0, 30.0, math.inf),
+        "_limit": cases.choice(0.1, 1.0, 30.0, math.inf, "between"),
+        "max_norm": cases.derived(lambda gradients, _limit, **_: limit_between(gradients) if _limit == "between" else _limit),
         "parameters": cases.choice("a list", "a generator"),
         "frozen": cases.choice(0, 1),  # of those with a gradient, at the end
     }
@@ -635,7 +638,13 @@ with check.exercise("clip_gradients"):
         made = [g.to(getattr(torch, _dtype)) for g in made]
         return [g.transpose(0, -1).contiguous().transpose(0, -1) if g.ndim > 1 and _layout == "transposed" else g for g in made]
 
+    def limit_between(gradients):
+        """A limit that all gradients together exceed, but none on its own: half way, where that is 0.1 or more."""
+        norms = torch.stack([g.double().norm() for g in gradients])
+        return max(0.1, float(norms.max() + norms.norm()) / 2)
+
     causes = {
+        "no tensor exceeds `max_norm` on its own, but all together do: compare the global norm": "largest alone",
         "it is the sum of the norms: the global norm is the root of the sum of all squares": "sum of norms",
         "each tensor was clipped on its own, which turns the vector: one factor, max_norm / global norm, for all": "each on its own",
         "each value was clipped, which turns the vector: one factor, max_norm / global norm, for all": "values",

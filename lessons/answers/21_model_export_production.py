@@ -6132,6 +6132,41 @@ def watch(app, registry, ready):
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
+# %% wrong="health_and_metrics" breaks="path" says="requests_total by (path, status)"
+# Misunderstands: the path of a request that no route allows is the address, if a route is written so.
+def watch(app, registry, ready):
+    """Add health checks, /metrics and the counting of requests to a FastAPI application."""
+    requests = Counter("requests", "Requests by route and status", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Seconds to answer, by route", ["path"], registry=registry)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next):
+        begin, status = time.perf_counter(), 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route") if status != 405 else None
+            written = {route.path for route in app.routes if hasattr(route, "path")}
+            path = route.path if route else request.url.path if request.url.path in written else "other"
+            requests.labels(path, str(status)).inc()
+            seconds.labels(path).observe(time.perf_counter() - begin)
+
+    @app.get("/health/live")
+    async def live():
+        """Whoever can answer is alive."""
+
+    @app.get("/health/ready")
+    async def is_ready():
+        if not ready():
+            raise HTTPException(503, "not ready")
+
+    @app.get("/metrics")
+    async def metrics():
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
 # %% wrong="open_loop" breaks="schedule, planned" says="['starts']"
 # Misunderstands: load means one request after the other. Where the service is slow, it is asked less.
 async def open_loop(send, schedule):
