@@ -119,3 +119,7 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    main()
