@@ -47,9 +47,10 @@ def placed():
         known = {"LESSON_PATH": str(lesson.path), "LISTENING_PORT": 9, "LISTENING_NAME": "\0nobody"}
         text, deserves = attack.text(exercise.cell.source, **known), exercise.points
         if not re.search("^# honest$", attack.source, re.M):
-            own = sorted(made_for[attack.lesson].exercise(attack.exercise).names)[0]
-            text += "".join(f"\n{name} = globals().get({own!r})" for name in sorted(exercise.names))
-            deserves = 0.0
+            own = made_for[attack.lesson].exercise(attack.exercise)
+            text += "".join(f"\n{name} = globals().get({sorted(own.names)[0]!r})" for name in sorted(exercise.names - own.names))
+            # Where the lesson's functions have the same names, the attack's honest ones stand for them.
+            deserves = exercise.points * attack.deserves / own.points if exercise.names == own.names else 0.0
         yield f"m{number}_{attack.theme}_{attack.name}", lesson, exercise, text, float("inf") if attack.known else deserves
 
 
