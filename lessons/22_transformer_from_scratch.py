@@ -991,7 +991,7 @@ print(f"largest difference {(result - expected).abs().max():.1e}")
 #
 # Someone hands you a layer as a function `layer(x)`. It takes a float32 tensor `x` [b, n, 8] (b from 1 to 4, n from 1 to 64, numbers from -100 to 100) and returns a float32 tensor [b, n, 8]. It promises:
 #
-# - The result at place t of row r depends on t and x[r, 0], …, x[r, t] alone: on nothing later, on no other row, not on n or b, and not on earlier calls (the first call gives what all others give). <!-- rule: causal -->
+# - The result at place t of row r depends on t and x[r, 0], …, x[r, t] alone: on nothing later, on no other row, not on n or b, and not on earlier calls (the first call gives what all others give).
 #
 # Write `check_causal(layer)`.
 #

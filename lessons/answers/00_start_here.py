@@ -134,6 +134,11 @@ def answer(model, tokenizer, question, limit):
     return tokenizer.decode(reply, skip_special_tokens=True)
 
 
+# %% equivalent="answer" because="the model is given one text, so the first row is the last"
+# - return tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+# + return tokenizer.decode(output[(-1), inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
 # %% wrong="training_hours" breaks="step" says="the backward pass is missing"
 # Misunderstands: a step takes one forward pass.
 def training_hours(examples, epochs, batch, forward_seconds):
@@ -500,6 +505,56 @@ def predict(config, tokens):
     return {"parameters": parameters, "bytes": 16 * parameters, "operations": 6 * (parameters - look_up) * tokens}
 
 
+# %% equivalent="predict" because="the vectors of the norms are less than the 1 % that the task allows"
+# - vectors = (2 * config.num_hidden_layers + 1) * config.hidden_size
+# + vectors = ((2 * config.num_hidden_layers + 1) / config.hidden_size)
+
+
+# %% equivalent="predict" because="the vectors of the norms are less than the 1 % that the task allows"
+# - vectors = (2 * config.num_hidden_layers + 1) * config.hidden_size
+# + vectors = ((2 * config.num_hidden_layers - 1)) * config.hidden_size
+
+
+# %% equivalent="predict" because="the vectors of the norms are less than the 1 % that the task allows"
+# - parameters = matrices + vectors + (0 if config.tie_word_embeddings else output)
+# + parameters = (matrices - vectors) + (0 if config.tie_word_embeddings else output)
+
+
+# %% equivalent="predict" because="the vectors of the norms are less than the 1 % that the task allows"
+# - vectors = (2 * config.num_hidden_layers + 1) * config.hidden_size
+# + vectors = ((2 / config.num_hidden_layers) + 1) * config.hidden_size
+
+
+# %% equivalent="predict" because="the vectors of the norms are less than the 1 % that the task allows"
+# - vectors = (2 * config.num_hidden_layers + 1) * config.hidden_size
+# + vectors = (2 * config.num_hidden_layers + 2) * config.hidden_size
+
+
+# %% equivalent="predict" because="the vectors of the norms are less than the 1 % that the task allows"
+# - vectors = (2 * config.num_hidden_layers + 1) * config.hidden_size
+# + vectors = (2 * config.num_hidden_layers + 0) * config.hidden_size
+
+
+# %% equivalent="predict" because="one parameter is less than the 1 % that the task allows"
+# - parameters = matrices + vectors + (0 if config.tie_word_embeddings else output)
+# + parameters = matrices + vectors + (1 if config.tie_word_embeddings else output)
+
+
+# %% equivalent="predict" because="one parameter is less than the 1 % that the task allows"
+# - parameters = matrices + vectors + (0 if config.tie_word_embeddings else output)
+# + parameters = matrices + vectors + ((-1) if config.tie_word_embeddings else output)
+
+
+# %% equivalent="predict" because="the vectors of the norms are less than the 1 % that the task allows"
+# - vectors = (2 * config.num_hidden_layers + 1) * config.hidden_size
+# + vectors = (3 * config.num_hidden_layers + 1) * config.hidden_size
+
+
+# %% equivalent="predict" because="the vectors of the norms are less than the 1 % that the task allows"
+# - vectors = (2 * config.num_hidden_layers + 1) * config.hidden_size
+# + vectors = (1 * config.num_hidden_layers + 1) * config.hidden_size
+
+
 # %% wrong="choose" breaks="memory" says="its memory is too small"
 # Misunderstands: any machine holds any job if it runs long enough.
 def choose(platforms, gib, hours, resumes, unattended):
@@ -638,6 +693,11 @@ def choose(platforms, gib, hours, resumes, unattended):
     left = filter(lambda p: p["unattended"] or not unattended, left)
     ranked = sorted(sorted(left, key=lambda p: p["gib"], reverse=True), key=lambda p: p["dollars_per_hour"] * hours)
     return next((p["name"] for p in ranked), None)
+
+
+# %% equivalent="choose" because="the smaller of two numbers, in whichever order"
+# - limit = p["week_hours"] if resumes else min(p["session_hours"], p["week_hours"])
+# + limit = p["week_hours"] if resumes else (min(p['week_hours'], p['session_hours']))
 
 
 # %% [markdown] rubric="measurable_task"

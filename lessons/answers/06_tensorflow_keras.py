@@ -501,6 +501,56 @@ class GatedDense(keras.layers.Layer):
         return {**super().get_config(), "units": self.units}
 
 
+# %% equivalent="gated_dense" because="Keras begins a weight of floats with glorot_uniform where nothing is said"
+# - self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="kernel")
+# + self.kernel = self.add_weight(shape=shape, name="kernel")
+
+
+# %% equivalent="gated_dense" because="the task asks for no names of the weights"
+# - self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="kernel")
+# + self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform")
+
+
+# %% equivalent="gated_dense" because="the task asks for no names of the weights"
+# - self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+# + self.bias = self.add_weight(shape=(self.units,), initializer="zeros")
+
+
+# %% equivalent="gated_dense" because="Keras begins a weight of floats with glorot_uniform where nothing is said"
+# - self.gate_kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="gate_kernel")
+# + self.gate_kernel = self.add_weight(shape=shape, name="gate_kernel")
+
+
+# %% equivalent="gated_dense" because="the task asks for no names of the weights"
+# - self.gate_kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="gate_kernel")
+# + self.gate_kernel = self.add_weight(shape=shape, initializer="glorot_uniform")
+
+
+# %% equivalent="gated_dense" because="the task asks for no names of the weights"
+# - self.gate_bias = self.add_weight(shape=(self.units,), initializer="zeros", name="gate_bias")
+# + self.gate_bias = self.add_weight(shape=(self.units,), initializer="zeros")
+
+
+# %% equivalent="gated_dense" because="the task asks for no names of the weights"
+# - self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="kernel")
+# + self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name='lenrek')
+
+
+# %% equivalent="gated_dense" because="the task asks for no names of the weights"
+# - self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+# + self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name='saib')
+
+
+# %% equivalent="gated_dense" because="the task asks for no names of the weights"
+# - self.gate_kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="gate_kernel")
+# + self.gate_kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name='lenrek_etag')
+
+
+# %% equivalent="gated_dense" because="the task asks for no names of the weights"
+# - self.gate_bias = self.add_weight(shape=(self.units,), initializer="zeros", name="gate_bias")
+# + self.gate_bias = self.add_weight(shape=(self.units,), initializer="zeros", name='saib_etag')
+
+
 # %% right="best_epoch"
 # Another way: the losses in a list, the weights in a dictionary by epoch.
 class BestEpoch(keras.callbacks.Callback):
@@ -1038,6 +1088,11 @@ class BestEpoch(keras.callbacks.Callback):
             self.model.set_weights(self.kept)
 
 
+# %% equivalent="best_epoch" because="a model that learns has at least one weight, so the list that was kept is never empty"
+# - if self.kept is not None:
+# + if self.kept:
+
+
 # %% right="to_torch"
 # Another way: a module of its own that turns the pictures round, and keeps Keras' order from then on.
 def to_torch(model):
@@ -1271,6 +1326,36 @@ def to_torch(model):
     return network
 
 
+# %% equivalent="to_torch" because="load_state_dict copies the values once more"
+# - network.load_state_dict({name: torch.tensor(value.copy()) for name, value in values.items()}, strict=False)
+# + network.load_state_dict({name: torch.as_tensor(value.copy()) for name, value in values.items()}, strict=False)
+
+
+# %% equivalent="to_torch" because="torch.tensor copies"
+# - network.load_state_dict({name: torch.tensor(value.copy()) for name, value in values.items()}, strict=False)
+# + network.load_state_dict({name: torch.tensor(value) for name, value in values.items()}, strict=False)
+
+
+# %% equivalent="to_torch" because="PyTorch fills in the one missing entry, the count of batches, by itself"
+# - network.load_state_dict({name: torch.tensor(value.copy()) for name, value in values.items()}, strict=False)
+# + network.load_state_dict({name: torch.tensor(value.copy()) for name, value in values.items()}, strict=True)
+
+
+# %% equivalent="to_torch" because="NumPy takes every negative number as the size that is left"
+# - weights = weights.reshape(rows, columns, filters, -1).transpose(3, 2, 0, 1).reshape(-1, rows * columns * filters)
+# + weights = weights.reshape(rows, columns, filters, -1).transpose(3, 2, 0, 1).reshape(-2, rows * columns * filters)
+
+
+# %% equivalent="to_torch" because="rows and columns are joined again in the same order"
+# - weights = weights.reshape(rows, columns, filters, -1).transpose(3, 2, 0, 1).reshape(-1, rows * columns * filters)
+# + weights = (weights.reshape(columns, rows, filters, -1)).transpose(3, 2, 0, 1).reshape(-1, rows * columns * filters)
+
+
+# %% equivalent="to_torch" because="NumPy takes every negative number as the size that is left"
+# - weights = weights.reshape(rows, columns, filters, -1).transpose(3, 2, 0, 1).reshape(-1, rows * columns * filters)
+# + weights = weights.reshape(rows, columns, filters, -2).transpose(3, 2, 0, 1).reshape(-1, rows * columns * filters)
+
+
 # %% right="pipeline"
 # Another way: NumPy does the casts beforehand, the shuffle is one of row numbers.
 def pipeline(images, labels, batch, training, seed):
@@ -1469,6 +1554,11 @@ def pipeline(images, labels, batch, training, seed):
     if training:
         rows = rows.shuffle(max(len(images) - 1, 1), seed=seed)
     return rows.batch(batch).map(lambda x, y: (tf.cast(x, tf.float32) / 255, tf.cast(y, tf.int32)))
+
+
+# %% equivalent="pipeline" because="how many pictures are prepared side by side changes no value"
+# - batches = batches.map(lambda x, y: (tf.cast(x, tf.float32) / 255, tf.cast(y, tf.int32)), num_parallel_calls=tf.data.AUTOTUNE)
+# + batches = batches.map(lambda x, y: (tf.cast(x, tf.float32) / 255, tf.cast(y, tf.int32)))
 
 
 # %% right="train_step"
@@ -2144,6 +2234,11 @@ def bucketed(f):
         return KEPT.setdefault(padded.shape, jax.jit(f))(padded)[: len(x)]
 
     return g
+
+
+# %% equivalent="transforms" because="the labels have one axis, the first and the last"
+# - return jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(parameters, X, y)
+# + return jax.vmap(jax.grad(loss), in_axes=(None, 0, (-1)))(parameters, X, y)
 
 
 # %% [markdown] rubric="framework_choice"

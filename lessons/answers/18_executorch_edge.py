@@ -3197,28 +3197,6 @@ def accept(run, model, largest):
     assert False
 
 
-# %% wrong="accept" breaks="values" says="one value is off by 0.0015 of the scale"
-# Misunderstands: the same answers are the same values.
-def accept(run, model, largest):
-    seen = []
-    for batch in 3 * [1, largest]:
-        x = torch.rand(batch, 1, 16, 16)
-        before = x.clone()
-        result = run(x)
-        assert torch.equal(x, before)
-        with torch.no_grad():
-            expected = model(before)
-        assert result.dtype == torch.float32 and result.shape == expected.shape
-        assert torch.equal(result.argmax(1), expected.argmax(1)) and result.isfinite().all()
-        assert all(torch.equal(old, copied) for old, copied in seen)
-        seen.append((result, result.clone()))
-    try:
-        run(torch.rand(largest + 1, 1, 16, 16))
-    except Exception:
-        return
-    assert False
-
-
 # %% wrong="accept" breaks="values" says="wrong for a full batch only"
 # Misunderstands: each picture is computed alone, so one at a time is enough; the full batch need only run.
 def accept(run, model, largest):
@@ -3761,28 +3739,6 @@ def accept(run, model, largest):
             expected = model(before)
         assert result.dtype == torch.float32 and result.shape == expected.shape
         torch.testing.assert_close(result, expected, rtol=0.001, atol=0.001 * float(expected.abs().max()))
-        assert all(torch.equal(old, copied) for old, copied in seen)
-        seen.append((result, result.clone()))
-    try:
-        run(torch.rand(largest + 1, 1, 16, 16))
-    except Exception:
-        return
-    raise AssertionError("a batch of largest + 1 is not refused")
-
-
-# %% wrong="accept" breaks="values" says="of the scale"
-# Misunderstands: the scale of values is their range.
-def accept(run, model, largest):
-    seen = []
-    for batch in 3 * [1, largest]:
-        x = torch.rand(batch, 1, 16, 16)
-        before = x.clone()
-        result = run(x)
-        assert torch.equal(x, before)
-        with torch.no_grad():
-            expected = model(before)
-        assert result.dtype == torch.float32 and result.shape == expected.shape
-        assert (result - expected).abs().max() <= 0.001 * (expected.max() - expected.min())
         assert all(torch.equal(old, copied) for old, copied in seen)
         seen.append((result, result.clone()))
     try:
