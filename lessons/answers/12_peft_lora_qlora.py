@@ -444,6 +444,30 @@ class LoRALinear(nn.Module):
         return y + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
+# %% wrong="lora_linear" breaks="work" says="as much work as a second full layer"
+# Misunderstands: in eval mode the change may be added to the weight in every call: then a pass over few rows works out
+# the full (out, in) product.
+class LoRALinear(nn.Module):
+    """A frozen linear layer and a trainable change of rank r beside it."""
+
+    def __init__(self, base, r, alpha, dropout=0.0):
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / r
+        self.dropout = nn.Dropout(dropout)
+        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
+        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def delta(self):
+        return self.scaling * (self.B @ self.A)
+
+    def forward(self, x):
+        if not self.training:  # nothing is dropped: one layer does
+            return F.linear(x, self.base.weight + self.delta(), self.base.bias)
+        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
 # %% wrong="lora_linear" breaks="unchanged" says="it must stay as it was"
 # Misunderstands: dropout may save memory by working in place.
 class LoRALinear(nn.Module):
@@ -481,30 +505,6 @@ class LoRALinear(nn.Module):
 
     def forward(self, x):
         return torch.addmm(self.base(x), self.dropout(x) @ self.A.T, self.B.T, alpha=self.scaling)
-
-
-# %% wrong="lora_linear" breaks="work" says="as much work as a second full layer"
-# Misunderstands: in eval mode the change may be added to the weight in every call: then a pass over few rows works out
-# the full (out, in) product.
-class LoRALinear(nn.Module):
-    """A frozen linear layer and a trainable change of rank r beside it."""
-
-    def __init__(self, base, r, alpha, dropout=0.0):
-        super().__init__()
-        self.base = base.requires_grad_(False)
-        self.scaling = alpha / r
-        self.dropout = nn.Dropout(dropout)
-        self.A = nn.Parameter(base.weight.new_empty(r, base.in_features))
-        self.B = nn.Parameter(base.weight.new_zeros(base.out_features, r))
-        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
-
-    def delta(self):
-        return self.scaling * (self.B @ self.A)
-
-    def forward(self, x):
-        if not self.training:  # nothing is dropped: one layer does
-            return F.linear(x, self.base.weight + self.delta(), self.base.bias)
-        return self.base(x) + self.scaling * (self.dropout(x) @ self.A.T @ self.B.T)
 
 
 # %% wrong="lora_linear" breaks="init_a" says="it is drawn anew for each"
