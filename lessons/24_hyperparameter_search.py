@@ -64,7 +64,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 # ## What is searched
 #
 # A small network reads the handwritten digits that ship with scikit-learn (UCI, 1998; 1,797 images of 8 × 8 pixels). It trains on
-# 400 of them for 16 epochs, which takes a tenth of a second or two. The other 1,397 are **held out**: what a search may look
+# 400 of them for 16 epochs, which takes one to three tenths of a second. The other 1,397 are **held out**: what a search may look
 # at, and what tells in the end how good its choice is, comes from there.
 #
 # Four settings are open. One of them is the optimizer itself: AdamW, which most projects start with, or **Muon**
@@ -217,16 +217,16 @@ print("rank correlation with the end after 1, 4 and 8 epochs: " + ", ".join(f"{v
 # Write `from_unit(space, u)`. `space` is a dict of 1 to 8 names, each with a tuple; `u` is a list of as many floats, 0 or more and less than 1. The
 # first belongs to the first name, and so on. It returns a dict from the names to values:
 #
-# - `("float", low, high)`, with -1,000 <= low < high <= 1,000: `low` for u = 0, rising evenly towards `high`, as a float right to 1 in a
-#   million. <!-- rule: float -->
-# - `("log", low, high)`, with 10⁻⁸ <= low < high <= 10,000: `low` for u = 0, and the *logarithm* rises evenly towards that of `high`, as a float right to 1 in a
-#   million. <!-- rule: log -->
+# - `("float", low, high)`, with 0 <= low < high <= 1,000, ints or floats: `low` for u = 0, rising evenly towards `high`; a Python `float`, right to 1 in a
+#   million of itself. <!-- rule: float -->
+# - `("log", low, high)`, with 10⁻⁸ <= low < high <= 10,000, ints or floats: `low` for u = 0, and the *logarithm* rises evenly towards that of `high`; a Python `float`,
+#   right to 1 in a million of itself. <!-- rule: log -->
 # - `("int", low, high)`, whole numbers with -1,000 <= low <= high <= 1,000: the numbers from `low` to `high`, both among them, have equal shares of [0, 1), in
 #   rising order; as a Python `int`. <!-- rule: int -->
-# - `("choice", options)`, a list of 1 to 6 texts, numbers, booleans or None: the options have equal shares, in their order; the option comes as it
-#   is. <!-- rule: choice -->
+# - `("choice", options)`, a list of 1 to 6 texts, numbers, booleans and None, perhaps mixed: the options have equal shares, in their order; the option comes as it
+#   is, its type too. <!-- rule: choice -->
 #
-# `space` and `u` stay as they were. No number lies so close to the end of a share that rounding would decide.
+# `space` and `u` stay as they were. A number is 0, or lies at least 10⁻⁹ away from the ends of all shares.
 
 
 # %% exercise="from_unit" minutes=15 difficulty=1
@@ -252,9 +252,13 @@ def from_unit(space: dict, u: list[float]) -> dict:
 # %% tests="from_unit" points=2
 @check.scenario
 def setting_of(space, u):
-    """The setting, and the types of its whole numbers."""
+    """The setting, and the types of its values."""
     config = from_unit(space, u)
-    return {"setting": config, "types of whole numbers": {name: type(config[name]).__name__ for name, spec in space.items() if spec[0] == "int"}}
+    kinds = {}
+    for name, spec in space.items() if isinstance(config, dict) else ():
+        value = config.get(name)
+        kinds[name] = "float" if spec[0] in ("float", "log") and isinstance(value, float) else type(value).__name__
+    return {"setting": config, "types": kinds}
 
 
 PLAIN = {
@@ -271,7 +275,8 @@ def setting_with(turn=lambda u: u, **other):
 
     def made(space, u):
         values = {name: kinds[spec[0]](*spec[1:], share) for (name, spec), share in zip(space.items(), turn(u))}
-        return {"setting": values, "types of whole numbers": {name: "int" for name, spec in space.items() if spec[0] == "int"}}
+        types = {name: type(values[name]).__name__ if spec[0] == "choice" else spec[0].replace("log", "float") for name, spec in space.items()}
+        return {"setting": values, "types": types}
 
     return made
 
@@ -279,9 +284,9 @@ def setting_with(turn=lambda u: u, **other):
 def some_spaces(seeds):
     """(space, u), from small to large."""
     numbers = [("int", 0, 2), ("int", -1000, 1000), ("int", 5, 5), ("int", -7, -3), ("int", 8, 64)]
-    floats = [("float", 0.0, 0.5), ("float", -1000.0, 1000.0), ("float", -3.0, -2.5), ("float", 900, 1000)]
+    floats = [("float", 0.0, 0.5), ("float", 0.0, 1000.0), ("float", 2.5, 3.0), ("float", 900, 1000)]
     logs = [("log", 1e-4, 1.0), ("log", 1e-8, 1e4), ("log", 2.0, 3.0), ("log", 1, 64), ("log", 0.9, 1000.0)]
-    lists = [["adamw", "muon"], [None], [1, "1", True, 0.5, None, ""], [False, True], ["b", "a", "c"], [0.3, 0.0, 0.2, 0.1, 0.4]]
+    lists = [["adamw", "muon"], [None], [1, "1", True, 0.5, None, ""], [False, True], ["b", "a", "c"], [0.3, 0.0, 0.2, 0.1, 0.4], [16, "auto"], [2, 0.5], [True, 3], ["x", False]]
     kinds = [logs, floats, numbers, [("choice", options) for options in lists]]
     for seed in seeds:
         rng = random.Random(seed)
@@ -362,16 +367,16 @@ plt.show()
 #
 # ### Exercise 2 · An objective for Optuna (`objective`, 4 points, 30 minutes, difficulty 2 of 3)
 #
-# Write `objective(trial, train)`. `train(config)` returns an iterator; each time it is asked, it trains one epoch more and gives the validation loss as a float. It ends after 1 to 30
-# epochs.
+# Write `objective(trial, train)`. `train(config)` returns an iterator, not always a generator; each time `next` asks it, it trains one epoch more and gives the validation loss: a float from 0 to 1,000, NaN, or plus
+# or minus infinity. It ends after 1 to 30 epochs.
 #
 # - The trial suggests `"optimizer"` from the list `["adamw", "muon"]`, `"lr"` from 10⁻⁴ to 1 with `log=True`, `"width"` as a whole number from 8 to 64, and `"dropout"` from 0 to 0.5; the
-#   last two without a logarithm, none with a step. <!-- rule: space -->
+#   last two without a logarithm, none with `step=`. <!-- rule: space -->
 # - Where the optimizer is `"muon"`, and only there, it also suggests `"momentum"` from 0.8 to 0.99, without a logarithm. <!-- rule: momentum -->
 # - `train` is called once, with a dict of what was suggested: four names, or five. <!-- rule: config -->
 # - After each epoch the loss is reported; the step is the number of epochs so far, 1 after the first. <!-- rule: report -->
 # - After each report the trial is asked whether it should be pruned. If so, `optuna.TrialPruned` is raised, and no further epoch is trained. <!-- rule: prune -->
-# - A loss that is NaN or infinite is *not* reported: the trial is pruned at once in the same way. <!-- rule: diverged -->
+# - A loss that is NaN or infinite is *not* reported: `optuna.TrialPruned` is raised at once. <!-- rule: diverged -->
 # - Otherwise the loss of the *last* epoch is returned, also where an earlier one was lower. <!-- rule: last -->
 
 
@@ -416,10 +421,12 @@ def studied(asked, losses, stop):
             configs, epochs = [], []
 
             def train(config):
-                configs.append(dict(config))
-                for loss in losses[number]:
+                def one_more(loss):
                     epochs.append(len(epochs) + 1)
-                    yield loss
+                    return loss
+
+                configs.append(dict(config))
+                return (one_more(loss) for loss in losses[number]) if number % 2 else map(one_more, losses[number])
 
             study.optimize(lambda trial: objective(trial, train), n_trials=1)
             trial = study.trials[-1]
@@ -481,6 +488,8 @@ def some_studies(seeds):
             (["adamw"], [[2.0, math.inf, 1.0]], [None]),
             (["muon"], [[2.0, 1.0, -math.inf]], [None]),
             (["muon"], [[1.0, 0.0]], [None]),
+            (["adamw"], [[float(30 - epoch) for epoch in range(30)]], [None]),
+            (["muon"], [[1000.0, 999.0]], [None]),
             (["adamw", "muon", "adamw"], [[1.0, 0.5], [1.0, math.nan], [3.0]], [None, None, None]),
         ]
         for length in (5, 11, 30):
@@ -533,7 +542,7 @@ with check.exercise("objective"):
 # </details>
 
 # %% [markdown]
-# A real study with your objective: real training, TPE, and a pruner that you will write yourself in part 3. It decides after 4 epochs, and again after 8: after a single one the fastest are ahead, and not all of them
+# A real study with your objective: real training, TPE, and a pruner that you will write yourself in part 3. It decides after 4, 8 and 16 epochs: after a single one the fastest are ahead, and not all of them
 # stay there. The validation set has 150 images.
 
 # %%
@@ -552,12 +561,12 @@ study = optuna.create_study(
 study.optimize(lambda trial: objective(trial, validation_losses), n_trials=24)
 figure, panel = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for trial in study.trials:
-    done = trial.state == optuna.trial.TrialState.COMPLETE
+    done = len(trial.intermediate_values) == EPOCHS
     panel.plot(*zip(*trial.intermediate_values.items()), "o-", ms=3, lw=1.5 if done else 0.8, color="tab:blue" if done else "tab:gray")
 panel.set(yscale="log", xlabel="epochs", ylabel="validation loss", title="24 trials: blue ones were trained to the end, grey ones pruned")
 plt.show()
 paid = sum(len(trial.intermediate_values) for trial in study.trials)
-finished = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
+finished = sum(len(trial.intermediate_values) == EPOCHS for trial in study.trials)
 print(f"{finished} of {len(study.trials)} trials were trained to the end; {paid} epochs were paid, without pruning {len(study.trials) * EPOCHS}")
 print(f"best validation loss {study.best_value:.3f} with", {k: round(v, 4) if isinstance(v, float) else v for k, v in study.best_params.items()})
 
@@ -569,13 +578,13 @@ print(f"best validation loss {study.best_value:.3f} with", {k: round(v, 4) if is
 #
 # ### Exercise 3 · Successive halving (`successive_halving`, 3 points, 25 minutes, difficulty 2 of 3)
 #
-# Write `successive_halving(train_to, n, first, factor, last)`. `train_to(trial, epochs)` trains the trial of this number, from where it stands, until it has so many epochs in all, and returns its loss then, a float. There are
-# `n` trials, 0 to n - 1 (n from 1 to 60), `first` and `last` with 1 <= first <= last <= 40, and `factor`, a whole number from 2 to 5.
+# Write `successive_halving(train_to, n, first, factor, last)`. `train_to(trial, epochs)` trains the trial of this number, from where it stands, until it has so many epochs in all, and returns its loss then: a float from 0 to 1,000, infinity
+# (never minus infinity), or NaN. There are `n` trials, 0 to n - 1 (n from 1 to 64), `first` and `last` with 1 <= first <= last <= 40, and `factor`, a whole number from 2 to 5.
 #
 # - On the first rung every trial is trained to `first` epochs, on each next one to `factor` times as many epochs as on the rung before, but never to more than `last`. The rung with `last` epochs is the last
 #   one. <!-- rule: rungs -->
 # - Of the m trials of a rung the best `m // factor` go on, but at least one. So a single one goes on, rung by rung, up to `last`. <!-- rule: keep -->
-# - The best are those with the smallest losses. Of equal ones, the trial with the smaller number is better. <!-- rule: order -->
+# - The best are those with the smallest losses, however close two of them are. Of equal ones, the trial with the smaller number is better. <!-- rule: order -->
 # - NaN is worse than any other loss, infinity included. <!-- rule: nan -->
 # - `train_to` is called once for each trial of a rung, and a rung is over before the next begins. The order within a rung is yours. <!-- rule: once -->
 # - It returns two numbers: the best trial of the last rung, and the epochs that were trained in all trials together. A trial goes on from where it stands, so no epoch counts twice. <!-- rule: result -->
@@ -629,18 +638,22 @@ def halved_by_definition(losses, first, factor, keep=lambda m, factor: max(1, m 
         alive, epochs = alive[: keep(len(alive), factor)], min(epochs * factor, last)
 
 
-def some_curves(seeds, largest=60):
+def some_curves(seeds, largest=64):
     """(losses, first, factor), from small to large."""
     for seed in seeds:
         rng = random.Random(seed)
         plans = [(1, 1, 1, 2), (2, 1, 1, 2), (3, 2, 1, 2), (4, 4, 1, 2), (5, 4, 4, 3), (7, 5, 2, 2), (9, 9, 1, 3), (1, 16, 1, 4), (13, 16, 1, 4)]
-        plans += [(60, 40, 1, 2), (60, 40, 7, 5), (59, 37, 3, 4), (16, 16, 16, 4), (6, 40, 39, 5), (2, 40, 1, 5)]
+        plans += [(64, 40, 1, 2), (64, 40, 7, 5), (59, 37, 3, 4), (16, 16, 16, 4), (6, 40, 39, 5), (2, 40, 1, 5)]
         plans += [(rng.randint(1, largest), last := rng.randint(1, 40), rng.randint(1, last), rng.randint(2, 5)) for _ in range(10)]
         for number, (n, last, first, factor) in enumerate(sorted(plans, key=lambda plan: plan[0] * plan[1])):
-            kind = ("any", "ties", "nan", "infinite", "all nan")[number % 5 if n > 2 else 0]
+            kind = ("any", "ties", "nan", "infinite", "all nan", "close", "large")[number % 7 if n > 2 else 0]
             losses = [[rng.uniform(0, 3) for _ in range(last)] for _ in range(n)]
             if kind == "ties":
                 losses = [[float(rng.randint(0, 2)) for _ in range(last)] for _ in range(n)]
+            elif kind == "close":
+                losses = [[1.0 + rng.randint(0, 9) * 1e-10 for _ in range(last)] for _ in range(n)]
+            elif kind == "large":
+                losses = [[rng.uniform(900, 1000) for _ in range(last)] for _ in range(n)]
             elif kind != "any":
                 share, odd = {"nan": (0.5, [math.nan]), "infinite": (0.7, [math.nan, math.inf]), "all nan": (1.0, [math.nan])}[kind]
                 losses = [[rng.choice(odd) if rng.random() < share else loss for loss in curve] for curve in losses]
@@ -662,6 +675,7 @@ with check.exercise("successive_halving"):
         "half of them go on only where the factor is 2": lambda *case: halved_by_definition(*case, keep=lambda m, factor: max(1, m // 2)),
         "of equal ones the smaller number is better": lambda *case: halved_by_definition(*case, rank=lambda loss, trial: (loss != loss, loss, -trial)),
         "NaN is worse than any other loss": lambda *case: halved_by_definition(*case, rank=lambda loss, trial: (loss == loss, loss, trial)),
+        "compare the losses as the Python floats that they are: these differ by less than a float32 or a tolerance can tell": lambda *case: halved_by_definition(*case, rank=lambda loss, trial: (loss != loss, round(loss, 7), trial)),
         "infinity is better than NaN": lambda *case: halved_by_definition(*case, rank=lambda loss, trial: (math.inf if loss != loss else loss, trial)),
         "the smallest losses are the best": lambda *case: halved_by_definition(*case, rank=lambda loss, trial: (loss != loss, -loss, trial)),
         "the last rung has `last` epochs, also where that is less than `factor` times those before": lambda *case: halved_by_definition(*case, cap=False),
@@ -725,12 +739,12 @@ print(f"{spent} epochs instead of {64 * EPOCHS}; the winner would be number {ord
 # Write the class `Asha`. `Asha(first, factor)` gets whole numbers, `first` from 1 to 5 and `factor` from 2 to 5. There are rungs at `first`, `first * factor`, `first * factor²` … epochs, without an end.
 #
 # `rule.report(trial, epoch, loss)` is called when trial number `trial` (0 or more) has finished epoch number `epoch`. Each trial reports its epochs 1, 2, 3 … in order, and no more once it was told to stop; it may also end by itself.
-# Up to 40 trials report in turn, in any mixture, up to 60 epochs each. The call returns True if the trial should stop, False if it should go on:
+# Up to 160 trials report in turn, in any mixture, up to 60 epochs each. The decision needs no `trial`. A loss is a float from 0 to 1,000, infinity (a loss like any other here), or NaN. The call returns True if the trial should stop, False if it should go on:
 #
 # - At an epoch that is no rung: False, whatever the loss. <!-- rule: rungs -->
 # - At a rung the loss is recorded for this rung. With n losses recorded there so far, this one included, the limit is the k-th smallest of them, k = `n // factor`. <!-- rule: limit -->
 # - Where that k would be 0, it is 1: of the first few the best so far goes on. <!-- rule: least -->
-# - The trial goes on if its loss is the limit or smaller; so a loss that is equal to the limit goes on. <!-- rule: equal -->
+# - The trial goes on if its loss is the limit or smaller; so a loss that is equal to the limit goes on, and one that is larger by however little does not. <!-- rule: equal -->
 # - NaN at a rung stops the trial, and is not recorded. <!-- rule: nan -->
 # - Two rules know nothing of each other. <!-- rule: apart -->
 
@@ -784,7 +798,7 @@ def decided_by_definition(first, factor, events, **options):
     return [tell(*event) for event in events]
 
 
-def teller(first, factor, least=True, equal=True, own=True, keep_nan=False, last=60, up=False, share=None, linear=False, together=False):
+def teller(first, factor, least=True, equal=True, own=True, keep_nan=False, last=60, up=False, share=None, linear=False, together=False, near=0.0):
     """A function that tells whether to stop; the options are usual mistakes."""
     rungs = {first * k if linear else first * factor**k for k in range(60)}
     recorded = {}
@@ -804,7 +818,7 @@ def teller(first, factor, least=True, equal=True, own=True, keep_nan=False, last
         if not counted:
             return False
         limit = counted[max(k, 1) - 1]
-        return not (loss < limit or equal and loss == limit) if not up else loss < limit
+        return not (loss < limit or equal and loss <= limit * (1 + near)) if not up else loss < limit
 
     return tell
 
@@ -814,9 +828,9 @@ def some_events(seeds):
     for seed in seeds:
         rng = random.Random(seed)
         plans = [(1, 1, 1, 2), (1, 9, 2, 3), (2, 3, 1, 2), (3, 4, 1, 2), (5, 3, 2, 3), (6, 1, 1, 5), (8, 9, 3, 3), (9, 5, 5, 5)]
-        plans += [(rng.randint(4, 40), rng.randint(1, 40), rng.randint(1, 5), rng.randint(2, 5)) for _ in range(12)] + [(40, 60, 1, 2), (40, 60, 1, 5)]
+        plans += [(rng.randint(4, 40), rng.randint(1, 40), rng.randint(1, 5), rng.randint(2, 5)) for _ in range(12)] + [(40, 60, 1, 2), (160, 60, 1, 5)]
         for number, (trials, epochs, first, factor) in enumerate(plans):
-            kind = ("any", "falling", "ties", "nan", "infinite")[number % 5]
+            kind = ("any", "falling", "ties", "nan", "infinite", "close", "large")[number % 7]
             yield one_case(rng, trials, epochs, first, factor, kind)
 
 
@@ -829,7 +843,7 @@ def one_case(rng, trials, epochs, first, factor, kind):
         trial = rng.choice(list(running))
         running[trial] += 1
         loss = quality[trial] / (1 + 0.1 * running[trial]) * (1 if kind == "falling" else rng.uniform(0.8, 1.25))
-        loss = float(rng.randint(0, 2)) if kind == "ties" else loss
+        loss = float(rng.randint(0, 2)) if kind == "ties" else 1.0 + rng.randint(0, 9) * 1e-10 if kind == "close" else 1000 - loss if kind == "large" else loss
         loss = math.nan if kind == "nan" and rng.random() < 0.2 else math.inf if kind == "infinite" and rng.random() < 0.3 else loss
         events.append((trial, running[trial], loss))
         if tell(*events[-1]) or running[trial] == epochs or rng.random() < 0.02:
@@ -851,6 +865,7 @@ with check.exercise("asha"):
         "this loss counts among those recorded": lambda *case: decided_by_definition(*case, own=False),
         "k is at least 1: of the first few only the best so far goes on": lambda *case: decided_by_definition(*case, least=False),
         "a loss that is equal to the limit goes on": lambda *case: decided_by_definition(*case, equal=False),
+        "a loss that is larger than the limit stops the trial, however close it is: no tolerance": lambda *case: decided_by_definition(*case, near=1e-8),
         "smaller losses are better": lambda *case: decided_by_definition(*case, up=True),
         "k is rounded down": lambda *case: decided_by_definition(*case, share=lambda n, factor: -(-n // factor)),
         "k = n // factor, not n - n // factor": lambda *case: decided_by_definition(*case, share=lambda n, factor: n - n // factor),

@@ -52,7 +52,7 @@ def from_unit(space, u):
     return {name: kinds[spec[0]](*spec[1:], share) for (name, spec), share in zip(space.items(), u)}
 
 
-# %% wrong="from_unit" breaks="int" says="types of whole numbers"
+# %% wrong="from_unit" breaks="int" says="types"
 # Misunderstands: `math.floor` and `np.floor` give the same.
 def from_unit(space, u):
     kinds = {
@@ -129,6 +129,27 @@ def from_unit(space, u):
     return config
 
 
+# %% wrong="from_unit" breaks="choice" says="of type str"
+# Misunderstands: a list of options may be held as a NumPy array; mixed ones take one type there.
+def from_unit(space: dict, u: list[float]) -> dict:
+    """A setting of `space` from numbers in [0, 1), one for each name."""
+    config = {}
+    for (name, (kind, *rest)), share in zip(space.items(), u):
+        if kind == "float":
+            low, high = rest
+            config[name] = float(low + share * (high - low))
+        elif kind == "log":
+            low, high = rest
+            config[name] = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+        elif kind == "int":
+            low, high = rest
+            config[name] = low + int(share * (high - low + 1))
+        else:
+            options = np.array(rest[0])
+            config[name] = options[int(share * len(options))].item() if options.dtype != object else options[int(share * len(options))]
+    return config
+
+
 # %% right="from_unit"
 # With powers of ten and `match`.
 def from_unit(space, u):
@@ -159,6 +180,24 @@ def from_unit(space, u):
         return np.interp(share, [0, 1], rest)
 
     return {name: one(share, *space[name]) for name, share in zip(space, u)}
+
+
+# %% right="from_unit"
+# A float in float32: right to 1 in a million, where nothing cancels.
+def from_unit(space: dict, u: list[float]) -> dict:
+    """A setting of `space` from numbers in [0, 1), one for each name."""
+    config = {}
+    for (name, spec), share in zip(space.items(), u):
+        if spec[0] == "float":
+            low, high = torch.tensor(spec[1:], dtype=torch.float32)
+            config[name] = (low + share * (high - low)).item()
+        elif spec[0] == "log":
+            config[name] = math.exp(math.log(spec[1]) + share * math.log(spec[2] / spec[1]))
+        elif spec[0] == "int":
+            config[name] = spec[1] + int(share * (spec[2] - spec[1] + 1))
+        else:
+            config[name] = spec[1][int(share * len(spec[1]))]
+    return config
 
 
 # %% wrong="objective" breaks="space" says="suggested from"
@@ -426,6 +465,52 @@ def objective(trial, train):
     return loss
 
 
+# %% wrong="objective" breaks="prune" says="has no attribute 'close'"
+# Misunderstands: every iterator is a generator.
+def objective(trial, train):
+    """The validation loss after the last epoch of one trial; raises `optuna.TrialPruned`."""
+    config = {
+        "optimizer": trial.suggest_categorical("optimizer", ["adamw", "muon"]),
+        "lr": trial.suggest_float("lr", 1e-4, 1, log=True),
+        "width": trial.suggest_int("width", 8, 64),
+        "dropout": trial.suggest_float("dropout", 0, 0.5),
+    }
+    if config["optimizer"] == "muon":
+        config["momentum"] = trial.suggest_float("momentum", 0.8, 0.99)
+    training = train(config)
+    try:
+        for epoch, loss in enumerate(training, start=1):
+            if not math.isfinite(loss):
+                raise optuna.TrialPruned()
+            trial.report(loss, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned()
+    finally:
+        training.close()  # end the training, also where the trial was pruned
+    return loss
+
+
+# %% wrong="objective" breaks="last" says="epochs trained"
+# Misunderstands: a training has the notebook's EPOCHS.
+def objective(trial, train):
+    """The validation loss after the last epoch of one trial; raises `optuna.TrialPruned`."""
+    config = {
+        "optimizer": trial.suggest_categorical("optimizer", ["adamw", "muon"]),
+        "lr": trial.suggest_float("lr", 1e-4, 1, log=True),
+        "width": trial.suggest_int("width", 8, 64),
+        "dropout": trial.suggest_float("dropout", 0, 0.5),
+    }
+    if config["optimizer"] == "muon":
+        config["momentum"] = trial.suggest_float("momentum", 0.8, 0.99)
+    for epoch, loss in zip(range(1, EPOCHS + 1), train(config)):
+        if not math.isfinite(loss):
+            raise optuna.TrialPruned()
+        trial.report(loss, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned()
+    return loss
+
+
 # %% right="objective"
 # With `next`, and the settings one by one.
 def objective(trial, train):
@@ -466,6 +551,27 @@ def objective(trial, train):
                 continue
         raise optuna.TrialPruned()
     return float(curve[-1])
+
+
+# %% right="objective"
+# In the range that is promised a float32 can tell, too.
+def objective(trial, train):
+    """The validation loss after the last epoch of one trial; raises `optuna.TrialPruned`."""
+    config = {
+        "optimizer": trial.suggest_categorical("optimizer", ["adamw", "muon"]),
+        "lr": trial.suggest_float("lr", 1e-4, 1, log=True),
+        "width": trial.suggest_int("width", 8, 64),
+        "dropout": trial.suggest_float("dropout", 0, 0.5),
+    }
+    if config["optimizer"] == "muon":
+        config["momentum"] = trial.suggest_float("momentum", 0.8, 0.99)
+    for epoch, loss in enumerate(train(config), start=1):
+        if not torch.isfinite(torch.tensor(loss)):
+            raise optuna.TrialPruned()
+        trial.report(loss, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned()
+    return loss
 
 
 # %% wrong="successive_halving" breaks="result" says="count only the new epochs"
@@ -677,6 +783,21 @@ def successive_halving(train_to, n, first, factor, last):
         before, epochs = epochs, min(factor * epochs, last)
 
 
+# %% wrong="successive_halving" breaks="order" says="these differ by less"
+# Misunderstands: a tensor of Python floats keeps their precision.
+def successive_halving(train_to, n: int, first: int, factor: int, last: int) -> tuple[int, int]:
+    """The best trial of the last rung, and the epochs that all trials took."""
+    alive, epochs, before, spent = torch.arange(n), first, 0, 0
+    while True:
+        losses = torch.tensor([train_to(trial, epochs) for trial in alive.tolist()])
+        spent += len(alive) * (epochs - before)
+        order = losses.argsort(stable=True)  # torch sorts NaN behind infinity
+        if epochs == last:
+            return int(alive[order[0]]), spent
+        alive = alive[order[: max(1, len(alive) // factor)]].sort().values
+        before, epochs = epochs, min(epochs * factor, last)
+
+
 # %% right="successive_halving"
 # Recursive.
 def successive_halving(train_to, n, first, factor, last):
@@ -706,6 +827,22 @@ def successive_halving(train_to, n, first, factor, last):
         if rung < len(rungs) - 1:
             alive = np.sort(alive[: max(1, len(alive) // factor)])
     return int(alive[0]), int(had.sum())
+
+
+# %% right="successive_halving"
+# Whatever becomes of minus infinity, which never comes.
+def successive_halving(train_to, n: int, first: int, factor: int, last: int) -> tuple[int, int]:
+    """The best trial of the last rung, and the epochs that all trials took."""
+    alive, epochs, before, spent = list(range(n)), first, 0, 0
+    while True:
+        losses = {trial: train_to(trial, epochs) for trial in alive}
+        spent += len(alive) * (epochs - before)
+        # NaN last, before it the infinite ones, before these all others
+        alive = sorted(alive, key=lambda trial: (math.isnan(losses[trial]), math.isinf(losses[trial]), losses[trial], trial))
+        if epochs == last:
+            return alive[0], spent
+        alive = alive[: max(1, len(alive) // factor)]
+        before, epochs = epochs, min(epochs * factor, last)
 
 
 # %% wrong="asha" breaks="rungs" says="not at multiples"
@@ -925,6 +1062,55 @@ class Asha:
         losses = self.recorded.setdefault(epoch, [])
         losses.append(loss)
         return loss > sorted(losses)[max(1, len(losses) // self.factor) - 1]
+
+
+# %% wrong="asha" breaks="equal" says="no tolerance"
+# Misunderstands: floats must be compared with a tolerance.
+class Asha:
+    """Asynchronous successive halving that stops trials; smaller losses are better."""
+
+    def __init__(self, first: int, factor: int):
+        self.first, self.factor = first, factor
+        self.recorded = {}
+
+    def report(self, trial: int, epoch: int, loss: float) -> bool:
+        """True if the trial should stop after this epoch."""
+        rung = self.first
+        while rung < epoch:
+            rung *= self.factor
+        if rung != epoch:
+            return False
+        if math.isnan(loss):
+            return True
+        losses = self.recorded.setdefault(epoch, [])
+        losses.append(loss)
+        limit = sorted(losses)[max(1, len(losses) // self.factor) - 1]
+        return not (loss < limit or math.isclose(loss, limit))  # never compare floats with ==
+
+
+# %% wrong="asha" breaks="limit" says="the answers of `report`"
+# Misunderstands: losses beyond the k-th smallest are never needed again; when k grows, they are.
+class Asha:
+    """Asynchronous successive halving that stops trials; smaller losses are better."""
+
+    def __init__(self, first: int, factor: int):
+        self.first, self.factor = first, factor
+        self.best, self.count = {}, {}
+
+    def report(self, trial: int, epoch: int, loss: float) -> bool:
+        """True if the trial should stop after this epoch."""
+        rung = self.first
+        while rung < epoch:
+            rung *= self.factor
+        if rung != epoch:
+            return False
+        if math.isnan(loss):
+            return True
+        self.count[epoch] = self.count.get(epoch, 0) + 1
+        k = max(1, self.count[epoch] // self.factor)
+        # only the k best matter for the limit: keep the memory small
+        self.best[epoch] = sorted(self.best.get(epoch, []) + [loss])[:k]
+        return loss > self.best[epoch][-1]
 
 
 # %% right="asha"
