@@ -657,7 +657,7 @@ def some_curves(seeds, largest=64):
             elif kind != "any":
                 share, odd = {"nan": (0.5, [math.nan]), "infinite": (0.7, [math.nan, math.inf]), "all nan": (1.0, [math.nan])}[kind]
                 losses = [[rng.choice(odd) if rng.random() < share else loss for loss in curve] for curve in losses]
-            shown = f"{[[round(x, 3) for x in curve] for curve in losses]}" if n * last <= 12 else f"{n} trials of {last} epochs" + ("" if kind == "any" else f" ({kind})")
+            shown = f"{[[round(x, 11 if kind == 'close' else 3) for x in curve] for curve in losses]}" if n * last <= 12 else f"{n} trials of {last} epochs" + ("" if kind == "any" else f" ({kind})")
             yield cases.Case({"losses": losses, "first": first, "factor": factor}, {"losses": shown, "first": f"{first}", "factor": f"{factor}", "last": f"{last}"})
 
 
@@ -848,7 +848,7 @@ def one_case(rng, trials, epochs, first, factor, kind):
         events.append((trial, running[trial], loss))
         if tell(*events[-1]) or running[trial] == epochs or rng.random() < 0.02:
             del running[trial]
-    shown = f"{[(t, e, round(x, 3)) for t, e, x in events]}" if len(events) <= 9 else f"{len(events)} reports of {trials} trials" + ("" if kind == "any" else f" ({kind})")
+    shown = f"{[(t, e, round(x, 11 if kind == 'close' else 3)) for t, e, x in events]}" if len(events) <= 9 else f"{len(events)} reports of {trials} trials" + ("" if kind == "any" else f" ({kind})")
     return cases.Case({"first": first, "factor": factor, "events": events}, {"first": f"{first}", "factor": f"{factor}", "(trial, epoch, loss)": shown})
 
 
@@ -924,18 +924,18 @@ print(f"{sum(mine == theirs for mine, theirs in pairs)} of {len(pairs)} decision
 #
 # Two functions, each worth half of the points.
 #
-# `asha_arguments(job)` returns a dict of keyword arguments for `ray.tune.schedulers.ASHAScheduler`. `job` is a dict with `"score"` (a text: what is reported), `"higher_is_better"` (a bool), and the whole numbers `"first"`,
-# `"last"` and `"factor"`, named as in exercise 3.
+# `asha_arguments(job)` returns a dict of keyword arguments for `ray.tune.schedulers.ASHAScheduler`. `job` is a dict with `"score"` (a text: what is reported), `"higher_is_better"` (a bool), and the whole numbers `"first"`
+# (the first rung, 1 to 9), `"last"` (the epochs of a whole training, `first` to 300) and `"factor"` (2 to 8).
 #
 # - The dict has exactly these six keys: `time_attr`, which is `"training_iteration"` (Ray counts the reports itself, here one an epoch), `metric`, `mode`, `max_t`, `grace_period` and `reduction_factor`. <!-- rule: keys -->
 # - `metric` is the score; `mode` is `"max"` where higher is better, else `"min"`. <!-- rule: mode -->
 # - `max_t` is the number of epochs at which a trial is done, `grace_period` the first rung, `reduction_factor` the factor. <!-- rule: limits -->
 #
-# `ray_report(rows, last)` reads a table: a list of 0 to 60 dicts, as `results.get_dataframe().to_dict("records")` gives it. A row has `"training_iteration"` (an int from 1 to `last`: how many epochs this trial was trained), `"loss"` (a float, perhaps NaN or
-# infinite), the setting in columns whose names begin with `"config/"`, and other columns. `last` is from 1 to 100. It returns a dict with four keys:
+# `ray_report(rows, last)` reads a table: a list of 0 to 60 dicts, as `results.get_dataframe().to_dict("records")` gives it. A row has `"training_iteration"` (an int from 1 to `last`: how many epochs this trial was trained), `"loss"` (a float from -1,000 to 1,000, NaN, or plus or
+# minus infinity), the setting in 1 to 6 columns whose names begin with `"config/"`, whatever stands in them, and other columns. `last` is from 1 to 100. It returns a dict with the keys `"epochs"`, `"saved"`, `"finished"` and `"best"`:
 #
 # - `"epochs"`: the epochs of all trials together, an int. <!-- rule: epochs -->
-# - `"saved"`: which share of the epochs that all these trials to the end would have cost was *not* paid, from 0 to 1; 0 where there is no row. <!-- rule: saved -->
+# - `"saved"`: which share of the epochs that all these trials to the end would have cost was *not* paid, from 0 to 1, right to 10⁻⁹; 0 where there is no row. <!-- rule: saved -->
 # - `"finished"`: how many trials were trained to `last`. <!-- rule: finished -->
 # - `"best"`: the setting of the finished trial with the smallest loss, as a dict from names without the `"config/"` in front to values; the rest of a name stays as it is, and may hold another `/`. <!-- rule: best -->
 # - A trial that was stopped early is never the best, nor is one whose loss is NaN or infinite; of equal ones the first row counts. Where none is left, `"best"` is None. <!-- rule: eligible -->
@@ -995,7 +995,7 @@ def check_arguments():
         "_score": cases.choice("loss", "accuracy", "error", "val/loss", "max", "score"),
         "_higher": cases.choice(False, True),
         "_first": cases.integer(1, 9),
-        "_more": cases.integer(0, 300),
+        "_more": cases.integer(0, 291),
         "_factor": cases.integer(2, 8),
         "job": cases.derived(lambda _score, _higher, _first, _more, _factor: {"score": _score, "higher_is_better": _higher, "first": _first, "last": _first + _more, "factor": _factor}),
     }
@@ -1032,11 +1032,11 @@ def some_tables(seeds):
         plans = [(0, 1, 1.0), (0, 16, 1.0), (1, 1, 1.0), (1, 16, 1.0), (1, 16, 0.0), (2, 16, 1.0), (3, 27, 0.0)]
         plans += [(rng.randint(2, 12), rng.randint(1, 100), 0.5) for _ in range(8)] + [(60, 100, 0.2), (60, 16, 1.0), (47, 81, 0.1)]
         for number, (count, last, share) in enumerate(plans):
-            kind = ("any", "ties", "not finite", "all not finite", "negative")[number % 5 if count > 1 else 0]
+            kind = ("any", "ties", "not finite", "all not finite", "negative", "large")[number % 6 if count > 1 else 0]
             used, rows = rng.sample(names, rng.randint(1, 6)), []
             for i in range(count):
                 epochs = last if rng.random() < share else rng.randint(1, last)
-                loss = {"any": rng.uniform(0, 3), "ties": float(rng.randint(0, 1)), "negative": -rng.uniform(0, 3)}.get(kind, rng.uniform(0, 3))
+                loss = {"any": rng.uniform(0, 3), "ties": float(rng.randint(0, 1)), "negative": -rng.uniform(0, 3), "large": rng.uniform(900, 1000)}.get(kind, rng.uniform(0, 3))
                 odd = rng.choice([math.nan, math.inf, -math.inf])
                 loss = odd if kind == "all not finite" or kind == "not finite" and rng.random() < 0.5 else loss
                 row = {"loss": loss, "trial_id": f"{rng.getrandbits(32):08x}", "training_iteration": epochs, "pid": 100 + i, "done": rng.random() < 0.5}
@@ -1182,21 +1182,21 @@ if ray_rows:
 #
 # Two functions, each worth half of the points.
 #
-# `best_so_far(log, budgets)`: `log` is a list of 0 to 400 pairs `(trial, loss)`, one for each epoch that was paid, in the order in which they were trained: this trial was trained one epoch more, and then had this loss. Trials are numbered from 0, their epochs come in
-# any mixture, and a loss may be NaN. `budgets` is a list of 1 to 20 whole numbers, 0 or more, in any order. For each budget b it returns, in a list, what would be handed over if the search had ended after its first b epochs:
+# `best_so_far(log, budgets)`: `log` is a list of 0 to 400 pairs `(trial, loss)`, one for each epoch that was paid, in the order in which they were trained: this trial was trained one epoch more, and then had this loss. A trial's number is from 0 to 200,000, with gaps between them; their epochs come in
+# any mixture. A loss is a float from 0 to 1,000, or NaN. `budgets` is a list of 1 to 20 whole numbers from 0 to 500, in any order, perhaps with repeats. For each budget b it returns, in a list, what would be handed over if the search had ended after its first b epochs:
 #
 # - a pair `(trial, epochs)`: the trial whose *latest* loss is the smallest, and how many epochs it had. What a trial had earlier does not count: that model is gone. <!-- rule: latest -->
 # - Only the first b epochs count, or all, where there are fewer. <!-- rule: budget -->
 # - Of equal ones the trial with the smaller number is taken. <!-- rule: ties -->
 # - A trial whose latest loss is NaN is not handed over; where there is none to hand over, the entry is None. <!-- rule: none -->
 #
-# `paired_interval(a, b, level)`: two lists of n floats (n from 2 to 50), the results of two searches with the same n seeds, in the same order; `level` is from 0.5 to 0.99. It returns three floats, each right to 1 in a million:
+# `paired_interval(a, b, level)`: two lists of n floats from -1,000 to 1,000 (n from 2 to 200), the results of two searches with the same n seeds, in the same order; not all differences are equal. `level` is from 0.5 to 0.99. It returns three floats, each right to 1 in a million of itself, or to 10⁻⁹:
 #
 # - the mean of the differences a - b, seed by seed, <!-- rule: mean -->
-# - and the lower and the upper end of its interval by Student's t: the mean minus and plus $t \cdot s / \sqrt n$, where s is the standard deviation of the differences with n - 1 below the line, and t the quantile of Student's distribution with n - 1
+# - and the lower and the upper end of its interval by Student's t: the mean minus and plus $t \cdot s / \sqrt n$, where s is the standard deviation of the differences (the sum of squares divided by n - 1), and t the quantile of Student's distribution with n - 1
 #   degrees of freedom that leaves (1 - level) / 2 above it. <!-- rule: interval -->
 #
-# The lists stay as they were.
+# The lists of both functions stay as they were.
 
 
 # %% exercise="equal_compute" minutes=30 difficulty=2
@@ -1249,10 +1249,13 @@ def some_logs(seeds):
     for seed in seeds:
         rng = random.Random(seed)
         for number, (length, trials) in enumerate([(0, 1), (1, 1), (2, 2), (3, 1), (4, 2), (6, 3), (9, 3), (9, 9), (20, 5), (40, 12), (41, 12), (90, 9), (400, 40), (400, 3), (399, 399)]):
-            kind = ("any", "ties", "nan", "rising", "all nan")[number % 5 if length > 3 else 0]
+            kind = ("any", "ties", "nan", "rising", "all nan", "large", "gaps")[number % 7 if length > 3 else 0]
             log = [(rng.randrange(trials), rng.uniform(0, 2)) for _ in range(length)]
             if kind == "ties":
                 log = [(trial, float(rng.randint(0, 2))) for trial, _ in log]
+            elif kind in ("large", "gaps"):
+                apart = {trial: trial if kind == "large" else 200_000 - 997 * trial % 200_001 for trial in range(trials)}
+                log = [(apart[trial], loss if kind == "gaps" else 1000 - loss) for trial, loss in log]
             elif kind == "rising":
                 log = [(trial, i / 8 + loss / 100) for i, (trial, loss) in enumerate(log)]
             elif kind != "any":
@@ -1290,8 +1293,8 @@ def some_pairs(seeds):
     """(a, b, level), from few seeds to many."""
     for seed in seeds:
         rng = random.Random(seed)
-        for number, n in enumerate([2, 2, 3, 4, 5, 7, 10, 20, 20, 33, 50]):
-            scale, level = rng.choice([1e-3, 1, 100]), rng.choice([0.5, 0.8, 0.9, 0.95, 0.99])
+        for number, n in enumerate([2, 2, 3, 4, 5, 7, 10, 20, 20, 33, 50, 200]):
+            scale, level = rng.choice([1e-3, 1, 100]), rng.choice([0.5, 0.8, 0.9, 0.95, 0.99, round(rng.uniform(0.5, 0.99), 3)])
             level = 0.95 if number == 0 else level
             luck = [rng.gauss(0, scale) for _ in range(n)]
             a, b = [x + rng.gauss(0, 0.3 * scale) for x in luck], [x + rng.gauss(0.2 * scale, 0.3 * scale) for x in luck]
@@ -1421,7 +1424,7 @@ print(f"{20 * len(searches)} searches in {time.process_time() - begin:.0f} s of 
 
 figure, panel = plt.subplots(figsize=(8, 4), layout="constrained")
 for name, values in regret.items():
-    mean, low, high = np.array([paired_interval(list(column), [0.0] * 20, 0.95) for column in values.T]).T
+    mean, low, high = np.array([paired_interval(list(column), [0.0] * 20, 0.95) for column in values.T]).T  # minus 0: the interval of one mean
     panel.plot(budgets, mean, "o-", ms=3, label=name)
     panel.fill_between(budgets, np.maximum(low, 1e-3), high, alpha=0.12)
 panel.set(yscale="log", xlabel="epochs paid", ylabel="regret (test loss above the best)", title="mean of 20 seeds, with 95 % intervals")
@@ -1430,9 +1433,9 @@ plt.show()
 
 # %%
 print(f"regret after {BUDGET} epochs, and its difference to random search (negative: better), 95 % interval over 20 seeds")
-against = {name: paired_interval(list(values[:, -1]), list(regret["random"][:, -1]), 0.95) for name, values in regret.items()}
+against = {name: paired_interval(list(values[:, -1]), list(regret["random"][:, -1]), 0.95) for name, values in regret.items() if name != "random"}
 for name, values in regret.items():
-    mean, low, high = against[name]
+    mean, low, high = against.get(name, (0.0, 0.0, 0.0))
     told = "" if name == "random" else f"   {mean:+.3f}  [{low:+.3f}, {high:+.3f}]" + ("" if low <= 0 <= high else "  differs")
     print(f"{name:11} {values[:, -1].mean():.3f}{told}")
 wins = np.array([[np.sum(regret[a][:, -1] < regret[b][:, -1]) for b in searches] for a in searches])
@@ -1446,17 +1449,17 @@ print(f"one seed alone: TPE + ASHA beats random in {wins[4, 0]} of 20 seeds, los
 # A comparison is worth as much as the bookkeeping of its searches. Searches that look at what they have not paid for, or count an epoch too few, win every comparison. Write the test that finds them.
 #
 # `search(curves, budget, seed)` gets `curves`, a list of 1 to 12 trials, each a list of 1 to 12 losses (floats, all lists equally long): `curves[t][e - 1]` is the loss of trial t after e epochs. `budget` is from 1 to 150. It returns a dict with `"log"`, a list of
-# trial numbers, one for each epoch that was paid, in order; `"best"`, a trial number; and `"loss"`, a float. A right search keeps these promises:
+# trial numbers, one for each epoch that was paid, in order; `"best"`, a trial number; and `"loss"`, a float. It leaves `curves` as they were, and raises no error. A right search keeps these promises:
 #
 # - The log is not empty, and not longer than `budget`. <!-- rule: budget -->
 # - The log holds numbers of trials that there are, and each at most as often as the trial has losses. <!-- rule: log -->
 # - `"loss"` is the loss of trial `"best"` after the epochs that the log says it had, and no trial in the log has a smaller one after *its* epochs. <!-- rule: best -->
-# - The same arguments give the same result, in each call. <!-- rule: repeat -->
-# - What it does depends on the losses that it paid for alone: where all others are different numbers, the result is the same. <!-- rule: honest -->
-# - The seed counts: for 8 trials of different losses that do not fall or rise from epoch to epoch in any order (random numbers), and a budget of 20, the seeds 0 to 9 do not all give the same log. <!-- rule: seed -->
+# - The same arguments give the same result in each call. (Where a search breaks this, the second call shows it.) <!-- rule: repeat -->
+# - What it does depends on the losses that it paid for alone: where any of the others are changed, up or down, the result is the same. <!-- rule: honest -->
+# - The seed counts: with 8 trials of 6 random losses and a budget of 20, the seeds 0 to 9 give at least two different logs. <!-- rule: seed -->
 #
 # Write `check_search(search)`. It returns nothing where the search keeps its promises, and raises `AssertionError` where it breaks one. Right searches differ: they need not spend everything, go through the trials in an order of their own, and stop some early. You earn the share of the
-# wrong ones that you find; nothing, where you turn a right one down. A wrong one breaks its promise in plain sight: with 8 trials of 6 random losses and budgets of 7, 20 and 48 it shows for some seed from 0 to 9.
+# wrong ones that you find (five stand in the tests below, more come at grading); nothing, where you turn a right one down. With 8 trials of 6 random losses and budgets of 7, 20 and 48 each wrong one shows for some seed from 0 to 9, perhaps for one budget or a few seeds only.
 
 
 # %% exercise="check_search" minutes=30 difficulty=3
@@ -1665,6 +1668,11 @@ with check.exercise("check_search"):
         "log without the epochs of the first rung": lambda curves, budget, seed: (found := some_search(by_halves)(curves, budget, seed)) | {"log": found["log"][1:]},
         "the second call tells another loss": moody(some_search(in_full), lambda c, b, s: (found := some_search(in_full)(c, b, s)) | {"loss": found["loss"] + 0.5}),
         "with budget 48 it pays 49": some_search(lambda curves, budget, seed: in_full(curves, budget, seed) + [0] * (budget == 48)),
+        "pays one epoch more than the budget where the seed is odd": some_search(lambda curves, budget, seed: in_full(curves, budget + seed % 2, seed)),
+        "begins with the trials that will be best, with seeds above 4": some_search(lambda curves, budget, seed: (peeking if seed > 4 else in_full)(curves, budget, seed)),
+        "stops a trial before it gets worse, with a budget below 10": some_search(lambda curves, budget, seed: (peeking_stop if budget < 10 else in_full)(curves, budget, seed)),
+        "with even seeds it hands over the trial that was trained last": lambda curves, budget, seed: some_search(in_full, choose=None if seed % 2 else lambda now: list(now)[-1])(curves, budget, seed),
+        "the second call tells another loss, with seeds above 6": moody(some_search(in_full), lambda c, b, s: (found := some_search(in_full)(c, b, s)) | {"loss": found["loss"] + 0.5 * (s > 6)}),
         "always begins with trial 0, the seed plays no part": some_search(lambda curves, budget, seed: [t for t in range(len(curves)) for _ in curves[t]][:budget]),
     }
     ### END HIDDEN TESTS
@@ -1693,7 +1701,7 @@ check.points(3)
 # </details>
 
 # %% [markdown]
-# Your test on the searches of this part: each is wrapped, so that it gets `curves` and returns what the contract asks for.
+# Your test on two searches of this part, each wrapped, so that it gets `curves` and returns what the contract asks for.
 
 
 # %%
@@ -1729,20 +1737,21 @@ for name in ("random", "ASHA"):
 #
 # Two functions, each worth half of the points.
 #
-# `expected_best(losses, k)`: `losses` is a list of n floats (n from 1 to 100), the results of n random trials. It returns a float, right to 1 in 100,000 of the largest magnitude of the losses: the mean, over all possible draws, of the smallest of k losses that are drawn from these n *with replacement*
+# `expected_best(losses, k)`: `losses` is a list of n floats from -10,000 to 10,000 (n from 1 to 104), the results of n random trials. It returns a float that is off by at most the largest |loss| / 100,000: the mean, over all possible draws, of the smallest of k losses that are drawn from these n *with replacement*
 # (k a whole number from 1 to 1,000).
 #
 # - For sorted losses $v_1 \le \dots \le v_n$ the smallest of k draws is $v_i$ with probability $\left(\frac{n - i + 1}{n}\right)^k - \left(\frac{n - i}{n}\right)^k$. <!-- rule: expected -->
-# - Equal losses are several losses. <!-- rule: several -->
+# - Equal losses count one by one. <!-- rule: several -->
 #
-# `honest_best(picked, fresh)`: two float64 arrays, [n, m] and [n, r] (n from 1 to 40, m and r from 1 to 12): row i holds the losses of setting i in m measurements that the choice may use, and in r fresh ones. It returns a dict:
+# `honest_best(picked, fresh)`: two float64 arrays, [n, m] and [n, r] (n from 1 to 104, m from 1 to 150, r from 1 to 1,247): row i holds the losses of setting i in m measurements that the choice may use, and in r fresh ones. It returns a dict:
 #
 # - `"chosen"`: the row with the smallest *mean* in `picked`, an int; of equal ones the first. <!-- rule: chosen -->
 # - `"claimed"`: this mean. <!-- rule: claimed -->
 # - `"honest"`: the mean of the same row in `fresh`. <!-- rule: honest -->
 # - `"bias"`: claimed minus honest; negative where it looked better than it is. <!-- rule: bias -->
 #
-# What is given stays as it was; in a tie the means are equal exactly.
+# The last three are floats, right to 1 in 10 million of themselves, or to 10⁻⁹. Where the two smallest means of `picked` are not equal, exactly and in whichever order one adds, they are apart by more than 1 in 10,000 of the
+# largest |mean|. What is given stays as it was, in both functions.
 
 
 # %% exercise="noisy_best" minutes=25 difficulty=2
@@ -1782,7 +1791,7 @@ def some_results(seeds):
     """(losses, k), from small to large."""
     for seed in seeds:
         rng = random.Random(seed)
-        for number, n in enumerate([1, 1, 2, 2, 3, 4, 5, 5, 7, 10, 17, 30, 61, 100, 100]):
+        for number, n in enumerate([1, 1, 2, 2, 3, 4, 5, 5, 7, 10, 17, 30, 61, 104, 104]):
             k = rng.choice([1, 2, 3, 5, n, 20, 1000]) if number > 4 else (1, 1000, 1, 2, 3)[number]
             losses = [rng.uniform(-1, 3) for _ in range(n)]
             kind = ("any", "ties", "large", "sorted")[number % 4 if n > 2 else 0]
@@ -1816,6 +1825,11 @@ def check_honest():
     domain = {name: cases.array("n", axis, dtypes=("float64",), scale=(1e-2, 1e2), without=("ties",)) for name, axis in (("picked", "m"), ("fresh", "r"))}
     tied = [cases.Case({"picked": np.array(p), "fresh": np.array(f)}, {"picked": f"{p}", "fresh": f"{f}"}) for p, f in (([[2.0], [1.0], [1.0]], [[0.5], [3.0], [4.0]]), ([[1.0, 3.0], [3.0, 1.0]], [[5.0], [6.0]]))]
     drawn = (case for case in cases.draw(seeds, domain, n=(1, 40), m=(1, 12), r=(1, 12)) if not too_close(case["picked"]))
+    large = []
+    for seed in seeds:  # mistakes, as below: 0 or 1, with ties
+        rng = np.random.default_rng(seed)
+        picked, fresh = ((rng.random((104, columns)) < rng.uniform(0.05, 0.5, (104, 1))).astype(float) for columns in (150, 1247))
+        large.append(cases.Case({"picked": picked, "fresh": fresh}, {"picked": "[104, 150] zeros and ones", "fresh": "[104, 1247] zeros and ones"}))
     causes = {
         "the row with the smallest mean, not with the smallest single loss": lambda p, f: chosen_by_definition(p, f, of=min),
         "the smallest loss is the best": lambda p, f: chosen_by_definition(-p, f) | {"claimed": float(p[int(p.mean(1).argmax())].mean())},
@@ -1825,13 +1839,13 @@ def check_honest():
         "bias is claimed minus honest": lambda p, f: (r := chosen_by_definition(p, f)) | {"bias": -r["bias"]},
         "the median is no mean": lambda p, f: chosen_by_definition(p, f, of=np.median),
     }
-    check.agrees(honest_best, chosen_by_definition, itertools.chain(tied, drawn), "`honest_best`", "means of the rows of `picked`; the same row of `fresh`", causes=causes, rtol=1e-7, atol=1e-9)
+    check.agrees(honest_best, chosen_by_definition, itertools.chain(tied, drawn, large), "`honest_best`", "means of the rows of `picked`; the same row of `fresh`", causes=causes, rtol=1e-7, atol=1e-9)
 
 
 def too_close(picked):
     """Whether rounding could decide which row has the smallest mean, or equal rows are many."""
     means = np.sort(picked.mean(1))
-    return len(means) > 1 and means[1] - means[0] < 1e-9 * np.abs(means).max() + 1e-12 and not (picked == picked[0]).all()
+    return len(means) > 1 and means[1] - means[0] < 2e-4 * np.abs(means).max() + 1e-9 and not (picked == picked[0]).all()
 
 
 with check.exercise("noisy_best"):
@@ -1908,7 +1922,7 @@ claims.record(
 )
 
 # %% [markdown]
-# **"A model-based sampler beats random search."** TPE at equal compute, both without pruning; ten full trainings are few for a sampler that draws its first ten at random (Optuna's default).
+# **"A model-based sampler beats random search."** TPE at equal compute. Without pruning 160 epochs are ten trials, and Optuna's TPE draws its first ten at random: there random is compared with random. With ASHA for both, TPE has more trials to learn from.
 
 # %%
 mean, low, high = against["TPE"]

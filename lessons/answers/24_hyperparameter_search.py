@@ -1432,6 +1432,28 @@ def ray_report(rows, last):
     return {"epochs": epochs, "saved": 1.0 - epochs / (len(rows) * last or 1) if rows else 0.0, "finished": len(done), "best": config}
 
 
+# %% right="ray_tune"
+# The search for the smallest begins far above what can come.
+def asha_arguments(job: dict) -> dict:
+    """Keyword arguments of Ray's ASHAScheduler for a job."""
+    mode = "max" if job["higher_is_better"] else "min"
+    return {"time_attr": "training_iteration", "metric": job["score"], "mode": mode, "max_t": job["last"], "grace_period": job["first"], "reduction_factor": job["factor"]}
+
+
+def ray_report(rows: list[dict], last: int) -> dict:
+    """What a run of Ray Tune cost, and what it found."""
+    epochs, finished, best, lowest = 0, 0, None, 1e9
+    for row in rows:
+        epochs += row["training_iteration"]
+        if row["training_iteration"] == last:
+            finished += 1
+            if math.isfinite(row["loss"]) and row["loss"] < lowest:
+                lowest = row["loss"]
+                best = {name[len("config/") :]: value for name, value in row.items() if name.startswith("config/")}
+    saved = 1 - epochs / (len(rows) * last) if rows else 0.0
+    return {"epochs": epochs, "saved": saved, "finished": finished, "best": best}
+
+
 # %% wrong="equal_compute" breaks="latest" says="that model is gone"
 # Misunderstands: the best that was seen.
 def best_so_far(log, budgets):
@@ -1712,6 +1734,50 @@ def paired_interval(a, b, level):
     return d.mean(), d.mean() - half, d.mean() + half
 
 
+# %% wrong="equal_compute" breaks="latest" says="`best_so_far`"
+# Misunderstands: an epoch whose loss is NaN was not trained.
+def best_so_far(log: list, budgets: list) -> list:
+    """For each budget the (trial, epochs) that would be handed over after so many epochs, or None."""
+    answers = []
+    for budget in budgets:
+        latest, epochs = {}, {}
+        for trial, loss in log[:budget]:
+            latest[trial] = loss
+            if not math.isnan(loss):
+                epochs[trial] = epochs.get(trial, 0) + 1
+        good = [(loss, trial) for trial, loss in latest.items() if not math.isnan(loss)]
+        answers.append((min(good)[1], epochs[min(good)[1]]) if good else None)
+    return answers
+
+
+def paired_interval(a: list, b: list, level: float) -> tuple:
+    """Mean of a - b over seeds, and the ends of its interval by Student's t."""
+    difference = np.array(a) - np.array(b)
+    n, mean = len(difference), float(difference.mean())
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * difference.std(ddof=1) / math.sqrt(n))
+    return mean, mean - half, mean + half
+
+
+# %% wrong="equal_compute" breaks="latest" says="IndexError"
+# Misunderstands: trials have the numbers 0 to 399.
+def best_so_far(log, budgets):
+    answers = []
+    for budget in budgets:
+        latest, epochs = [math.nan] * 400, [0] * 400
+        for trial, loss in log[:budget]:
+            latest[trial] = loss
+            epochs[trial] += 1
+        good = [(loss, trial) for trial, loss in enumerate(latest) if not math.isnan(loss)]
+        answers.append((min(good)[1], epochs[min(good)[1]]) if good else None)
+    return answers
+
+
+def paired_interval(a, b, level):
+    d = np.array(a) - np.array(b)
+    half = stats.t.ppf((1 + level) / 2, len(d) - 1) * d.std(ddof=1) / math.sqrt(len(d))
+    return d.mean(), d.mean() - half, d.mean() + half
+
+
 # %% right="equal_compute"
 # Goes through the log once, and lets SciPy make the interval.
 def best_so_far(log, budgets):
@@ -1751,6 +1817,54 @@ def paired_interval(a, b, level):
     mean = math.fsum(d) / n
     s = math.sqrt(math.fsum((x - mean) ** 2 for x in d) / (n - 1))
     return [float(mean), *(float(end) for end in stats.t.interval(level, n - 1, loc=mean, scale=s / n**0.5))]
+
+
+# %% right="equal_compute"
+# Infinity for "none yet", where no loss is infinite.
+def best_so_far(log: list, budgets: list) -> list:
+    """For each budget the (trial, epochs) that would be handed over after so many epochs, or None."""
+    answers = []
+    for budget in budgets:
+        latest, epochs = {}, {}
+        for trial, loss in log[:budget]:
+            latest[trial] = loss
+            epochs[trial] = epochs.get(trial, 0) + 1
+        best, lowest = None, math.inf
+        for trial in sorted(latest):
+            if latest[trial] < lowest:  # False for NaN
+                best, lowest = (trial, epochs[trial]), latest[trial]
+        answers.append(best)
+    return answers
+
+
+def paired_interval(a: list, b: list, level: float) -> tuple:
+    """Mean of a - b over seeds, and the ends of its interval by Student's t."""
+    difference = np.array(a) - np.array(b)
+    n, mean = len(difference), float(difference.mean())
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * difference.std(ddof=1) / math.sqrt(n))
+    return mean, mean - half, mean + half
+
+
+# %% right="equal_compute"
+# With `stats.t.interval`, which is NaN where all differences are equal.
+def best_so_far(log: list, budgets: list) -> list:
+    """For each budget the (trial, epochs) that would be handed over after so many epochs, or None."""
+    answers = []
+    for budget in budgets:
+        latest, epochs = {}, {}
+        for trial, loss in log[:budget]:
+            latest[trial] = loss
+            epochs[trial] = epochs.get(trial, 0) + 1
+        good = [(loss, trial) for trial, loss in latest.items() if not math.isnan(loss)]
+        answers.append((min(good)[1], epochs[min(good)[1]]) if good else None)
+    return answers
+
+
+def paired_interval(a: list, b: list, level: float) -> tuple:
+    """Mean of a - b over seeds, and the ends of its interval by Student's t."""
+    difference = np.array(a) - np.array(b)
+    low, high = stats.t.interval(level, len(difference) - 1, loc=difference.mean(), scale=stats.sem(difference))
+    return float(difference.mean()), float(low), float(high)
 
 
 # %% wrong="check_search" breaks="honest, repeat, seed" says="bugs, with no false alarm"
@@ -1812,6 +1926,83 @@ def check_search(search):
     curves = [[rng.random() for _ in range(6)] for _ in range(8)]
     logs = [tuple(search(curves, 20, seed)["log"]) for seed in range(30)]
     assert len(set(logs)) == 30
+
+
+# %% wrong="check_search" breaks="budget, best, repeat, honest" says="bugs, with no false alarm"
+# Misunderstands: one seed is enough for all promises but the seed's own.
+def check_search(search):
+    """Raise AssertionError if `search` breaks one of its promises."""
+    rng = random.Random(7)
+    curves = [[rng.random() for _ in range(6)] for _ in range(8)]
+    for budget in (7, 20, 48):
+        found = search([list(curve) for curve in curves], budget, 0)
+        log = found["log"]
+        assert 1 <= len(log) <= budget
+        assert all(trial in range(8) for trial in log)
+        counts = {trial: log.count(trial) for trial in log}
+        assert max(counts.values()) <= 6
+        latest = {trial: curves[trial][epochs - 1] for trial, epochs in counts.items()}
+        assert found["best"] in latest
+        assert found["loss"] == latest[found["best"]] == min(latest.values())
+        for _ in range(3):
+            assert search([list(curve) for curve in curves], budget, 0) == found
+        for step in (1, -1):
+            other = [[x if e < counts.get(t, 0) else x + step for e, x in enumerate(curve)] for t, curve in enumerate(curves)]
+            assert search(other, budget, 0) == found
+    logs = [search([list(curve) for curve in curves], 20, seed)["log"] for seed in range(10)]
+    assert any(log != logs[0] for log in logs)
+
+
+# %% wrong="check_search" breaks="honest" says="bugs, with no false alarm"
+# Misunderstands: larger unpaid losses show each search that peeks.
+def check_search(search):
+    """Raise AssertionError if `search` breaks one of its promises."""
+    rng = random.Random(7)
+    curves = [[rng.random() for _ in range(6)] for _ in range(8)]
+    for budget in (7, 20, 48):
+        logs = []
+        for seed in range(10):
+            found = search([list(curve) for curve in curves], budget, seed)
+            log = found["log"]
+            assert 1 <= len(log) <= budget
+            assert all(trial in range(8) for trial in log)
+            counts = {trial: log.count(trial) for trial in log}
+            assert max(counts.values()) <= 6
+            latest = {trial: curves[trial][epochs - 1] for trial, epochs in counts.items()}
+            assert found["best"] in latest
+            assert found["loss"] == latest[found["best"]] == min(latest.values())
+            for _ in range(3):
+                assert search([list(curve) for curve in curves], budget, seed) == found
+            other = [[x if e < counts.get(t, 0) else x + 1 for e, x in enumerate(curve)] for t, curve in enumerate(curves)]
+            assert search(other, budget, seed) == found
+            logs.append(log)
+        if budget == 20:
+            assert any(log != logs[0] for log in logs)
+
+
+# %% wrong="check_search" breaks="budget, best, honest" says="bugs, with no false alarm"
+# Misunderstands: one budget is enough.
+def check_search(search):
+    """Raise AssertionError if `search` breaks one of its promises."""
+    rng = random.Random(7)
+    curves = [[rng.random() for _ in range(6)] for _ in range(8)]
+    for budget in (20,):
+        found = search([list(curve) for curve in curves], budget, 0)
+        log = found["log"]
+        assert 1 <= len(log) <= budget
+        assert all(trial in range(8) for trial in log)
+        counts = {trial: log.count(trial) for trial in log}
+        assert max(counts.values()) <= 6
+        latest = {trial: curves[trial][epochs - 1] for trial, epochs in counts.items()}
+        assert found["best"] in latest
+        assert found["loss"] == latest[found["best"]] == min(latest.values())
+        for _ in range(3):
+            assert search([list(curve) for curve in curves], budget, 0) == found
+        for step in (1, -1):
+            other = [[x if e < counts.get(t, 0) else x + step for e, x in enumerate(curve)] for t, curve in enumerate(curves)]
+            assert search(other, budget, 0) == found
+    logs = [search([list(curve) for curve in curves], 20, seed)["log"] for seed in range(10)]
+    assert any(log != logs[0] for log in logs)
 
 
 # %% right="check_search"
@@ -2062,6 +2253,22 @@ def honest_best(picked, fresh):
     row = int(np.argmin(picked.sum(axis=1)))
     result = {"chosen": row, "claimed": picked[row].mean(), "honest": fresh[row].mean()}
     return {**result, "bias": result["claimed"] - result["honest"]}
+
+
+# %% right="noisy_best"
+# Means with a tolerance: those that are not equal lie further apart.
+def expected_best(losses: list[float], k: int) -> float:
+    """Expected smallest of k draws with replacement from `losses`."""
+    values, n = sorted(losses), len(losses)
+    return sum(v * (((n - i) / n) ** k - ((n - i - 1) / n) ** k) for i, v in enumerate(values))
+
+
+def honest_best(picked: np.ndarray, fresh: np.ndarray) -> dict:
+    """The setting that looks best, how good it looks, and how good it is."""
+    means = picked.mean(axis=1)
+    chosen = int(np.flatnonzero(np.isclose(means, means.min()))[0])  # of equal ones the first
+    claimed, honest = float(means[chosen]), float(fresh[chosen].mean())
+    return {"chosen": chosen, "claimed": claimed, "honest": honest, "bias": claimed - honest}
 
 
 # %% [markdown] rubric="believe"
