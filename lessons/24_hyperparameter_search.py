@@ -1182,7 +1182,7 @@ if ray_rows:
 #
 # Two functions, each worth half of the points.
 #
-# `best_so_far(log, budgets)`: `log` is a list of 0 to 400 pairs `(trial, loss)`, one for each epoch that was paid, in the order in which they were trained: this trial was trained one epoch more, and then had this loss. A trial's number is from 0 to 200,000, with gaps between them; their epochs come in
+# `best_so_far(log, budgets)`: `log` is a list of 0 to 400 pairs `(trial, loss)`, one for each epoch that was paid, in the order in which they were trained: this trial was trained one epoch more, and then had this loss. A trial's number is from 0 to 200,000, perhaps with gaps between them; their epochs come in
 # any mixture. A loss is a float from 0 to 1,000, or NaN. `budgets` is a list of 1 to 20 whole numbers from 0 to 500, in any order, perhaps with repeats. For each budget b it returns, in a list, what would be handed over if the search had ended after its first b epochs:
 #
 # - a pair `(trial, epochs)`: the trial whose *latest* loss is the smallest, and how many epochs it had. What a trial had earlier does not count: that model is gone. <!-- rule: latest -->
@@ -1193,7 +1193,7 @@ if ray_rows:
 # `paired_interval(a, b, level)`: two lists of n floats from -1,000 to 1,000 (n from 2 to 200), the results of two searches with the same n seeds, in the same order; not all differences are equal. `level` is from 0.5 to 0.99. It returns three floats, each right to 1 in a million of itself, or to 10⁻⁹:
 #
 # - the mean of the differences a - b, seed by seed, <!-- rule: mean -->
-# - and the lower and the upper end of its interval by Student's t: the mean minus and plus $t \cdot s / \sqrt n$, where s is the standard deviation of the differences (the sum of squares divided by n - 1), and t the quantile of Student's distribution with n - 1
+# - and the lower and the upper end of its interval by Student's t: the mean minus and plus $t \cdot s / \sqrt n$, where s is the standard deviation of the differences with n - 1 in the denominator, and t the quantile of Student's distribution with n - 1
 #   degrees of freedom that leaves (1 - level) / 2 above it. <!-- rule: interval -->
 #
 # The lists of both functions stay as they were.
