@@ -64,7 +64,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 # ## What is searched
 #
 # A small network reads the handwritten digits that ship with scikit-learn (UCI, 1998; 1,797 images of 8 × 8 pixels). It trains on
-# 400 of them for 16 epochs, which takes a tenth of a second or two. The other 1,397 are **held out**: what a search may look
+# 400 of them for 16 epochs, which takes one to three tenths of a second. The other 1,397 are **held out**: what a search may look
 # at, and what tells in the end how good its choice is, comes from there.
 #
 # Four settings are open. One of them is the optimizer itself: AdamW, which most projects start with, or **Muon**
@@ -217,16 +217,16 @@ print("rank correlation with the end after 1, 4 and 8 epochs: " + ", ".join(f"{v
 # Write `from_unit(space, u)`. `space` is a dict of 1 to 8 names, each with a tuple; `u` is a list of as many floats, 0 or more and less than 1. The
 # first belongs to the first name, and so on. It returns a dict from the names to values:
 #
-# - `("float", low, high)`, with -1,000 <= low < high <= 1,000: `low` for u = 0, rising evenly towards `high`, as a float right to 1 in a
-#   million. <!-- rule: float -->
-# - `("log", low, high)`, with 10⁻⁸ <= low < high <= 10,000: `low` for u = 0, and the *logarithm* rises evenly towards that of `high`, as a float right to 1 in a
-#   million. <!-- rule: log -->
+# - `("float", low, high)`, with 0 <= low < high <= 1,000, ints or floats: `low` for u = 0, rising evenly towards `high`; a Python `float`, right to 1 in a
+#   million of itself. <!-- rule: float -->
+# - `("log", low, high)`, with 10⁻⁸ <= low < high <= 10,000, ints or floats: `low` for u = 0, and the *logarithm* rises evenly towards that of `high`; a Python `float`,
+#   right to 1 in a million of itself. <!-- rule: log -->
 # - `("int", low, high)`, whole numbers with -1,000 <= low <= high <= 1,000: the numbers from `low` to `high`, both among them, have equal shares of [0, 1), in
 #   rising order; as a Python `int`. <!-- rule: int -->
-# - `("choice", options)`, a list of 1 to 6 texts, numbers, booleans or None: the options have equal shares, in their order; the option comes as it
-#   is. <!-- rule: choice -->
+# - `("choice", options)`, a list of 1 to 6 texts, numbers, booleans and None, perhaps mixed: the options have equal shares, in their order; the option comes as it
+#   is, its type too. <!-- rule: choice -->
 #
-# `space` and `u` stay as they were. No number lies so close to the end of a share that rounding would decide.
+# `space` and `u` stay as they were. A number is 0, or lies at least 10⁻⁹ away from the ends of all shares.
 
 
 # %% exercise="from_unit" minutes=15 difficulty=1
@@ -252,9 +252,13 @@ def from_unit(space: dict, u: list[float]) -> dict:
 # %% tests="from_unit" points=2
 @check.scenario
 def setting_of(space, u):
-    """The setting, and the types of its whole numbers."""
+    """The setting, and the types of its values."""
     config = from_unit(space, u)
-    return {"setting": config, "types of whole numbers": {name: type(config[name]).__name__ for name, spec in space.items() if spec[0] == "int"}}
+    kinds = {}
+    for name, spec in space.items() if isinstance(config, dict) else ():
+        value = config.get(name)
+        kinds[name] = "float" if spec[0] in ("float", "log") and isinstance(value, float) else type(value).__name__
+    return {"setting": config, "types": kinds}
 
 
 PLAIN = {
@@ -271,7 +275,8 @@ def setting_with(turn=lambda u: u, **other):
 
     def made(space, u):
         values = {name: kinds[spec[0]](*spec[1:], share) for (name, spec), share in zip(space.items(), turn(u))}
-        return {"setting": values, "types of whole numbers": {name: "int" for name, spec in space.items() if spec[0] == "int"}}
+        types = {name: type(values[name]).__name__ if spec[0] == "choice" else spec[0].replace("log", "float") for name, spec in space.items()}
+        return {"setting": values, "types": types}
 
     return made
 
@@ -279,9 +284,9 @@ def setting_with(turn=lambda u: u, **other):
 def some_spaces(seeds):
     """(space, u), from small to large."""
     numbers = [("int", 0, 2), ("int", -1000, 1000), ("int", 5, 5), ("int", -7, -3), ("int", 8, 64)]
-    floats = [("float", 0.0, 0.5), ("float", -1000.0, 1000.0), ("float", -3.0, -2.5), ("float", 900, 1000)]
+    floats = [("float", 0.0, 0.5), ("float", 0.0, 1000.0), ("float", 2.5, 3.0), ("float", 900, 1000)]
     logs = [("log", 1e-4, 1.0), ("log", 1e-8, 1e4), ("log", 2.0, 3.0), ("log", 1, 64), ("log", 0.9, 1000.0)]
-    lists = [["adamw", "muon"], [None], [1, "1", True, 0.5, None, ""], [False, True], ["b", "a", "c"], [0.3, 0.0, 0.2, 0.1, 0.4]]
+    lists = [["adamw", "muon"], [None], [1, "1", True, 0.5, None, ""], [False, True], ["b", "a", "c"], [0.3, 0.0, 0.2, 0.1, 0.4], [16, "auto"], [2, 0.5], [True, 3], ["x", False]]
     kinds = [logs, floats, numbers, [("choice", options) for options in lists]]
     for seed in seeds:
         rng = random.Random(seed)
@@ -362,16 +367,16 @@ plt.show()
 #
 # ### Exercise 2 · An objective for Optuna (`objective`, 4 points, 30 minutes, difficulty 2 of 3)
 #
-# Write `objective(trial, train)`. `train(config)` returns an iterator; each time it is asked, it trains one epoch more and gives the validation loss as a float. It ends after 1 to 30
-# epochs.
+# Write `objective(trial, train)`. `train(config)` returns an iterator, not always a generator; each time `next` asks it, it trains one epoch more and gives the validation loss: a float from 0 to 1,000, NaN, or plus
+# or minus infinity. It ends after 1 to 30 epochs.
 #
 # - The trial suggests `"optimizer"` from the list `["adamw", "muon"]`, `"lr"` from 10⁻⁴ to 1 with `log=True`, `"width"` as a whole number from 8 to 64, and `"dropout"` from 0 to 0.5; the
-#   last two without a logarithm, none with a step. <!-- rule: space -->
+#   last two without a logarithm, none with `step=`. <!-- rule: space -->
 # - Where the optimizer is `"muon"`, and only there, it also suggests `"momentum"` from 0.8 to 0.99, without a logarithm. <!-- rule: momentum -->
 # - `train` is called once, with a dict of what was suggested: four names, or five. <!-- rule: config -->
 # - After each epoch the loss is reported; the step is the number of epochs so far, 1 after the first. <!-- rule: report -->
 # - After each report the trial is asked whether it should be pruned. If so, `optuna.TrialPruned` is raised, and no further epoch is trained. <!-- rule: prune -->
-# - A loss that is NaN or infinite is *not* reported: the trial is pruned at once in the same way. <!-- rule: diverged -->
+# - A loss that is NaN or infinite is *not* reported: `optuna.TrialPruned` is raised at once. <!-- rule: diverged -->
 # - Otherwise the loss of the *last* epoch is returned, also where an earlier one was lower. <!-- rule: last -->
 
 
@@ -416,10 +421,12 @@ def studied(asked, losses, stop):
             configs, epochs = [], []
 
             def train(config):
-                configs.append(dict(config))
-                for loss in losses[number]:
+                def one_more(loss):
                     epochs.append(len(epochs) + 1)
-                    yield loss
+                    return loss
+
+                configs.append(dict(config))
+                return (one_more(loss) for loss in losses[number]) if number % 2 else map(one_more, losses[number])
 
             study.optimize(lambda trial: objective(trial, train), n_trials=1)
             trial = study.trials[-1]
@@ -481,6 +488,8 @@ def some_studies(seeds):
             (["adamw"], [[2.0, math.inf, 1.0]], [None]),
             (["muon"], [[2.0, 1.0, -math.inf]], [None]),
             (["muon"], [[1.0, 0.0]], [None]),
+            (["adamw"], [[float(30 - epoch) for epoch in range(30)]], [None]),
+            (["muon"], [[1000.0, 999.0]], [None]),
             (["adamw", "muon", "adamw"], [[1.0, 0.5], [1.0, math.nan], [3.0]], [None, None, None]),
         ]
         for length in (5, 11, 30):
@@ -533,7 +542,7 @@ with check.exercise("objective"):
 # </details>
 
 # %% [markdown]
-# A real study with your objective: real training, TPE, and a pruner that you will write yourself in part 3. It decides after 4 epochs, and again after 8: after a single one the fastest are ahead, and not all of them
+# A real study with your objective: real training, TPE, and a pruner that you will write yourself in part 3. It decides after 4, 8 and 16 epochs: after a single one the fastest are ahead, and not all of them
 # stay there. The validation set has 150 images.
 
 # %%
@@ -552,12 +561,12 @@ study = optuna.create_study(
 study.optimize(lambda trial: objective(trial, validation_losses), n_trials=24)
 figure, panel = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for trial in study.trials:
-    done = trial.state == optuna.trial.TrialState.COMPLETE
+    done = len(trial.intermediate_values) == EPOCHS
     panel.plot(*zip(*trial.intermediate_values.items()), "o-", ms=3, lw=1.5 if done else 0.8, color="tab:blue" if done else "tab:gray")
 panel.set(yscale="log", xlabel="epochs", ylabel="validation loss", title="24 trials: blue ones were trained to the end, grey ones pruned")
 plt.show()
 paid = sum(len(trial.intermediate_values) for trial in study.trials)
-finished = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
+finished = sum(len(trial.intermediate_values) == EPOCHS for trial in study.trials)
 print(f"{finished} of {len(study.trials)} trials were trained to the end; {paid} epochs were paid, without pruning {len(study.trials) * EPOCHS}")
 print(f"best validation loss {study.best_value:.3f} with", {k: round(v, 4) if isinstance(v, float) else v for k, v in study.best_params.items()})
 
@@ -569,13 +578,13 @@ print(f"best validation loss {study.best_value:.3f} with", {k: round(v, 4) if is
 #
 # ### Exercise 3 · Successive halving (`successive_halving`, 3 points, 25 minutes, difficulty 2 of 3)
 #
-# Write `successive_halving(train_to, n, first, factor, last)`. `train_to(trial, epochs)` trains the trial of this number, from where it stands, until it has so many epochs in all, and returns its loss then, a float. There are
-# `n` trials, 0 to n - 1 (n from 1 to 60), `first` and `last` with 1 <= first <= last <= 40, and `factor`, a whole number from 2 to 5.
+# Write `successive_halving(train_to, n, first, factor, last)`. `train_to(trial, epochs)` trains the trial of this number, from where it stands, until it has so many epochs in all, and returns its loss then: a float from 0 to 1,000, infinity
+# (never minus infinity), or NaN. There are `n` trials, 0 to n - 1 (n from 1 to 64), `first` and `last` with 1 <= first <= last <= 40, and `factor`, a whole number from 2 to 5.
 #
 # - On the first rung every trial is trained to `first` epochs, on each next one to `factor` times as many epochs as on the rung before, but never to more than `last`. The rung with `last` epochs is the last
 #   one. <!-- rule: rungs -->
 # - Of the m trials of a rung the best `m // factor` go on, but at least one. So a single one goes on, rung by rung, up to `last`. <!-- rule: keep -->
-# - The best are those with the smallest losses. Of equal ones, the trial with the smaller number is better. <!-- rule: order -->
+# - The best are those with the smallest losses, however close two of them are. Of equal ones, the trial with the smaller number is better. <!-- rule: order -->
 # - NaN is worse than any other loss, infinity included. <!-- rule: nan -->
 # - `train_to` is called once for each trial of a rung, and a rung is over before the next begins. The order within a rung is yours. <!-- rule: once -->
 # - It returns two numbers: the best trial of the last rung, and the epochs that were trained in all trials together. A trial goes on from where it stands, so no epoch counts twice. <!-- rule: result -->
@@ -629,22 +638,26 @@ def halved_by_definition(losses, first, factor, keep=lambda m, factor: max(1, m 
         alive, epochs = alive[: keep(len(alive), factor)], min(epochs * factor, last)
 
 
-def some_curves(seeds, largest=60):
+def some_curves(seeds, largest=64):
     """(losses, first, factor), from small to large."""
     for seed in seeds:
         rng = random.Random(seed)
         plans = [(1, 1, 1, 2), (2, 1, 1, 2), (3, 2, 1, 2), (4, 4, 1, 2), (5, 4, 4, 3), (7, 5, 2, 2), (9, 9, 1, 3), (1, 16, 1, 4), (13, 16, 1, 4)]
-        plans += [(60, 40, 1, 2), (60, 40, 7, 5), (59, 37, 3, 4), (16, 16, 16, 4), (6, 40, 39, 5), (2, 40, 1, 5)]
+        plans += [(64, 40, 1, 2), (64, 40, 7, 5), (59, 37, 3, 4), (16, 16, 16, 4), (6, 40, 39, 5), (2, 40, 1, 5)]
         plans += [(rng.randint(1, largest), last := rng.randint(1, 40), rng.randint(1, last), rng.randint(2, 5)) for _ in range(10)]
         for number, (n, last, first, factor) in enumerate(sorted(plans, key=lambda plan: plan[0] * plan[1])):
-            kind = ("any", "ties", "nan", "infinite", "all nan")[number % 5 if n > 2 else 0]
+            kind = ("any", "ties", "nan", "infinite", "all nan", "close", "large")[number % 7 if n > 2 else 0]
             losses = [[rng.uniform(0, 3) for _ in range(last)] for _ in range(n)]
             if kind == "ties":
                 losses = [[float(rng.randint(0, 2)) for _ in range(last)] for _ in range(n)]
+            elif kind == "close":
+                losses = [[1.0 + rng.randint(0, 9) * 1e-10 for _ in range(last)] for _ in range(n)]
+            elif kind == "large":
+                losses = [[rng.uniform(900, 1000) for _ in range(last)] for _ in range(n)]
             elif kind != "any":
                 share, odd = {"nan": (0.5, [math.nan]), "infinite": (0.7, [math.nan, math.inf]), "all nan": (1.0, [math.nan])}[kind]
                 losses = [[rng.choice(odd) if rng.random() < share else loss for loss in curve] for curve in losses]
-            shown = f"{[[round(x, 3) for x in curve] for curve in losses]}" if n * last <= 12 else f"{n} trials of {last} epochs" + ("" if kind == "any" else f" ({kind})")
+            shown = f"{[[round(x, 11 if kind == 'close' else 3) for x in curve] for curve in losses]}" if n * last <= 12 else f"{n} trials of {last} epochs" + ("" if kind == "any" else f" ({kind})")
             yield cases.Case({"losses": losses, "first": first, "factor": factor}, {"losses": shown, "first": f"{first}", "factor": f"{factor}", "last": f"{last}"})
 
 
@@ -662,6 +675,7 @@ with check.exercise("successive_halving"):
         "half of them go on only where the factor is 2": lambda *case: halved_by_definition(*case, keep=lambda m, factor: max(1, m // 2)),
         "of equal ones the smaller number is better": lambda *case: halved_by_definition(*case, rank=lambda loss, trial: (loss != loss, loss, -trial)),
         "NaN is worse than any other loss": lambda *case: halved_by_definition(*case, rank=lambda loss, trial: (loss == loss, loss, trial)),
+        "compare the losses as the Python floats that they are: these differ by less than a float32 or a tolerance can tell": lambda *case: halved_by_definition(*case, rank=lambda loss, trial: (loss != loss, round(loss, 7), trial)),
         "infinity is better than NaN": lambda *case: halved_by_definition(*case, rank=lambda loss, trial: (math.inf if loss != loss else loss, trial)),
         "the smallest losses are the best": lambda *case: halved_by_definition(*case, rank=lambda loss, trial: (loss != loss, -loss, trial)),
         "the last rung has `last` epochs, also where that is less than `factor` times those before": lambda *case: halved_by_definition(*case, cap=False),
@@ -725,12 +739,12 @@ print(f"{spent} epochs instead of {64 * EPOCHS}; the winner would be number {ord
 # Write the class `Asha`. `Asha(first, factor)` gets whole numbers, `first` from 1 to 5 and `factor` from 2 to 5. There are rungs at `first`, `first * factor`, `first * factor²` … epochs, without an end.
 #
 # `rule.report(trial, epoch, loss)` is called when trial number `trial` (0 or more) has finished epoch number `epoch`. Each trial reports its epochs 1, 2, 3 … in order, and no more once it was told to stop; it may also end by itself.
-# Up to 40 trials report in turn, in any mixture, up to 60 epochs each. The call returns True if the trial should stop, False if it should go on:
+# Up to 160 trials report in turn, in any mixture, up to 60 epochs each. The decision needs no `trial`. A loss is a float from 0 to 1,000, infinity (a loss like any other here), or NaN. The call returns True if the trial should stop, False if it should go on:
 #
 # - At an epoch that is no rung: False, whatever the loss. <!-- rule: rungs -->
 # - At a rung the loss is recorded for this rung. With n losses recorded there so far, this one included, the limit is the k-th smallest of them, k = `n // factor`. <!-- rule: limit -->
 # - Where that k would be 0, it is 1: of the first few the best so far goes on. <!-- rule: least -->
-# - The trial goes on if its loss is the limit or smaller; so a loss that is equal to the limit goes on. <!-- rule: equal -->
+# - The trial goes on if its loss is the limit or smaller; so a loss that is equal to the limit goes on, and one that is larger by however little does not. <!-- rule: equal -->
 # - NaN at a rung stops the trial, and is not recorded. <!-- rule: nan -->
 # - Two rules know nothing of each other. <!-- rule: apart -->
 
@@ -784,7 +798,7 @@ def decided_by_definition(first, factor, events, **options):
     return [tell(*event) for event in events]
 
 
-def teller(first, factor, least=True, equal=True, own=True, keep_nan=False, last=60, up=False, share=None, linear=False, together=False):
+def teller(first, factor, least=True, equal=True, own=True, keep_nan=False, last=60, up=False, share=None, linear=False, together=False, near=0.0):
     """A function that tells whether to stop; the options are usual mistakes."""
     rungs = {first * k if linear else first * factor**k for k in range(60)}
     recorded = {}
@@ -804,7 +818,7 @@ def teller(first, factor, least=True, equal=True, own=True, keep_nan=False, last
         if not counted:
             return False
         limit = counted[max(k, 1) - 1]
-        return not (loss < limit or equal and loss == limit) if not up else loss < limit
+        return not (loss < limit or equal and loss <= limit * (1 + near)) if not up else loss < limit
 
     return tell
 
@@ -814,9 +828,9 @@ def some_events(seeds):
     for seed in seeds:
         rng = random.Random(seed)
         plans = [(1, 1, 1, 2), (1, 9, 2, 3), (2, 3, 1, 2), (3, 4, 1, 2), (5, 3, 2, 3), (6, 1, 1, 5), (8, 9, 3, 3), (9, 5, 5, 5)]
-        plans += [(rng.randint(4, 40), rng.randint(1, 40), rng.randint(1, 5), rng.randint(2, 5)) for _ in range(12)] + [(40, 60, 1, 2), (40, 60, 1, 5)]
+        plans += [(rng.randint(4, 40), rng.randint(1, 40), rng.randint(1, 5), rng.randint(2, 5)) for _ in range(12)] + [(40, 60, 1, 2), (160, 60, 1, 5)]
         for number, (trials, epochs, first, factor) in enumerate(plans):
-            kind = ("any", "falling", "ties", "nan", "infinite")[number % 5]
+            kind = ("any", "falling", "ties", "nan", "infinite", "close", "large")[number % 7]
             yield one_case(rng, trials, epochs, first, factor, kind)
 
 
@@ -829,12 +843,12 @@ def one_case(rng, trials, epochs, first, factor, kind):
         trial = rng.choice(list(running))
         running[trial] += 1
         loss = quality[trial] / (1 + 0.1 * running[trial]) * (1 if kind == "falling" else rng.uniform(0.8, 1.25))
-        loss = float(rng.randint(0, 2)) if kind == "ties" else loss
+        loss = float(rng.randint(0, 2)) if kind == "ties" else 1.0 + rng.randint(0, 9) * 1e-10 if kind == "close" else 1000 - loss if kind == "large" else loss
         loss = math.nan if kind == "nan" and rng.random() < 0.2 else math.inf if kind == "infinite" and rng.random() < 0.3 else loss
         events.append((trial, running[trial], loss))
         if tell(*events[-1]) or running[trial] == epochs or rng.random() < 0.02:
             del running[trial]
-    shown = f"{[(t, e, round(x, 3)) for t, e, x in events]}" if len(events) <= 9 else f"{len(events)} reports of {trials} trials" + ("" if kind == "any" else f" ({kind})")
+    shown = f"{[(t, e, round(x, 11 if kind == 'close' else 3)) for t, e, x in events]}" if len(events) <= 9 else f"{len(events)} reports of {trials} trials" + ("" if kind == "any" else f" ({kind})")
     return cases.Case({"first": first, "factor": factor, "events": events}, {"first": f"{first}", "factor": f"{factor}", "(trial, epoch, loss)": shown})
 
 
@@ -851,6 +865,7 @@ with check.exercise("asha"):
         "this loss counts among those recorded": lambda *case: decided_by_definition(*case, own=False),
         "k is at least 1: of the first few only the best so far goes on": lambda *case: decided_by_definition(*case, least=False),
         "a loss that is equal to the limit goes on": lambda *case: decided_by_definition(*case, equal=False),
+        "a loss that is larger than the limit stops the trial, however close it is: no tolerance": lambda *case: decided_by_definition(*case, near=1e-8),
         "smaller losses are better": lambda *case: decided_by_definition(*case, up=True),
         "k is rounded down": lambda *case: decided_by_definition(*case, share=lambda n, factor: -(-n // factor)),
         "k = n // factor, not n - n // factor": lambda *case: decided_by_definition(*case, share=lambda n, factor: n - n // factor),
@@ -909,18 +924,18 @@ print(f"{sum(mine == theirs for mine, theirs in pairs)} of {len(pairs)} decision
 #
 # Two functions, each worth half of the points.
 #
-# `asha_arguments(job)` returns a dict of keyword arguments for `ray.tune.schedulers.ASHAScheduler`. `job` is a dict with `"score"` (a text: what is reported), `"higher_is_better"` (a bool), and the whole numbers `"first"`,
-# `"last"` and `"factor"`, named as in exercise 3.
+# `asha_arguments(job)` returns a dict of keyword arguments for `ray.tune.schedulers.ASHAScheduler`. `job` is a dict with `"score"` (a text: what is reported), `"higher_is_better"` (a bool), and the whole numbers `"first"`
+# (the first rung, 1 to 9), `"last"` (the epochs of a whole training, `first` to 300) and `"factor"` (2 to 8).
 #
 # - The dict has exactly these six keys: `time_attr`, which is `"training_iteration"` (Ray counts the reports itself, here one an epoch), `metric`, `mode`, `max_t`, `grace_period` and `reduction_factor`. <!-- rule: keys -->
 # - `metric` is the score; `mode` is `"max"` where higher is better, else `"min"`. <!-- rule: mode -->
 # - `max_t` is the number of epochs at which a trial is done, `grace_period` the first rung, `reduction_factor` the factor. <!-- rule: limits -->
 #
-# `ray_report(rows, last)` reads a table: a list of 0 to 60 dicts, as `results.get_dataframe().to_dict("records")` gives it. A row has `"training_iteration"` (an int from 1 to `last`: how many epochs this trial was trained), `"loss"` (a float, perhaps NaN or
-# infinite), the setting in columns whose names begin with `"config/"`, and other columns. `last` is from 1 to 100. It returns a dict with four keys:
+# `ray_report(rows, last)` reads a table: a list of 0 to 60 dicts, as `results.get_dataframe().to_dict("records")` gives it. A row has `"training_iteration"` (an int from 1 to `last`: how many epochs this trial was trained), `"loss"` (a float from -1,000 to 1,000, NaN, or plus or
+# minus infinity), the setting in 1 to 6 columns whose names begin with `"config/"`, whatever stands in them, and other columns. `last` is from 1 to 100. It returns a dict with the keys `"epochs"`, `"saved"`, `"finished"` and `"best"`:
 #
 # - `"epochs"`: the epochs of all trials together, an int. <!-- rule: epochs -->
-# - `"saved"`: which share of the epochs that all these trials to the end would have cost was *not* paid, from 0 to 1; 0 where there is no row. <!-- rule: saved -->
+# - `"saved"`: which share of the epochs that all these trials to the end would have cost was *not* paid, from 0 to 1, right to 10⁻⁹; 0 where there is no row. <!-- rule: saved -->
 # - `"finished"`: how many trials were trained to `last`. <!-- rule: finished -->
 # - `"best"`: the setting of the finished trial with the smallest loss, as a dict from names without the `"config/"` in front to values; the rest of a name stays as it is, and may hold another `/`. <!-- rule: best -->
 # - A trial that was stopped early is never the best, nor is one whose loss is NaN or infinite; of equal ones the first row counts. Where none is left, `"best"` is None. <!-- rule: eligible -->
@@ -980,7 +995,7 @@ def check_arguments():
         "_score": cases.choice("loss", "accuracy", "error", "val/loss", "max", "score"),
         "_higher": cases.choice(False, True),
         "_first": cases.integer(1, 9),
-        "_more": cases.integer(0, 300),
+        "_more": cases.integer(0, 291),
         "_factor": cases.integer(2, 8),
         "job": cases.derived(lambda _score, _higher, _first, _more, _factor: {"score": _score, "higher_is_better": _higher, "first": _first, "last": _first + _more, "factor": _factor}),
     }
@@ -1017,11 +1032,11 @@ def some_tables(seeds):
         plans = [(0, 1, 1.0), (0, 16, 1.0), (1, 1, 1.0), (1, 16, 1.0), (1, 16, 0.0), (2, 16, 1.0), (3, 27, 0.0)]
         plans += [(rng.randint(2, 12), rng.randint(1, 100), 0.5) for _ in range(8)] + [(60, 100, 0.2), (60, 16, 1.0), (47, 81, 0.1)]
         for number, (count, last, share) in enumerate(plans):
-            kind = ("any", "ties", "not finite", "all not finite", "negative")[number % 5 if count > 1 else 0]
+            kind = ("any", "ties", "not finite", "all not finite", "negative", "large")[number % 6 if count > 1 else 0]
             used, rows = rng.sample(names, rng.randint(1, 6)), []
             for i in range(count):
                 epochs = last if rng.random() < share else rng.randint(1, last)
-                loss = {"any": rng.uniform(0, 3), "ties": float(rng.randint(0, 1)), "negative": -rng.uniform(0, 3)}.get(kind, rng.uniform(0, 3))
+                loss = {"any": rng.uniform(0, 3), "ties": float(rng.randint(0, 1)), "negative": -rng.uniform(0, 3), "large": rng.uniform(900, 1000)}.get(kind, rng.uniform(0, 3))
                 odd = rng.choice([math.nan, math.inf, -math.inf])
                 loss = odd if kind == "all not finite" or kind == "not finite" and rng.random() < 0.5 else loss
                 row = {"loss": loss, "trial_id": f"{rng.getrandbits(32):08x}", "training_iteration": epochs, "pid": 100 + i, "done": rng.random() < 0.5}
@@ -1167,21 +1182,21 @@ if ray_rows:
 #
 # Two functions, each worth half of the points.
 #
-# `best_so_far(log, budgets)`: `log` is a list of 0 to 400 pairs `(trial, loss)`, one for each epoch that was paid, in the order in which they were trained: this trial was trained one epoch more, and then had this loss. Trials are numbered from 0, their epochs come in
-# any mixture, and a loss may be NaN. `budgets` is a list of 1 to 20 whole numbers, 0 or more, in any order. For each budget b it returns, in a list, what would be handed over if the search had ended after its first b epochs:
+# `best_so_far(log, budgets)`: `log` is a list of 0 to 400 pairs `(trial, loss)`, one for each epoch that was paid, in the order in which they were trained: this trial was trained one epoch more, and then had this loss. A trial's number is from 0 to 200,000, perhaps with gaps between them; their epochs come in
+# any mixture. A loss is a float from 0 to 1,000, or NaN. `budgets` is a list of 1 to 20 whole numbers from 0 to 500, in any order, perhaps with repeats. For each budget b it returns, in a list, what would be handed over if the search had ended after its first b epochs:
 #
 # - a pair `(trial, epochs)`: the trial whose *latest* loss is the smallest, and how many epochs it had. What a trial had earlier does not count: that model is gone. <!-- rule: latest -->
 # - Only the first b epochs count, or all, where there are fewer. <!-- rule: budget -->
 # - Of equal ones the trial with the smaller number is taken. <!-- rule: ties -->
 # - A trial whose latest loss is NaN is not handed over; where there is none to hand over, the entry is None. <!-- rule: none -->
 #
-# `paired_interval(a, b, level)`: two lists of n floats (n from 2 to 50), the results of two searches with the same n seeds, in the same order; `level` is from 0.5 to 0.99. It returns three floats, each right to 1 in a million:
+# `paired_interval(a, b, level)`: two lists of n floats from -1,000 to 1,000 (n from 2 to 200), the results of two searches with the same n seeds, in the same order; not all differences are equal. `level` is from 0.5 to 0.99. It returns three floats, each right to 1 in a million of itself, or to 10⁻⁹:
 #
 # - the mean of the differences a - b, seed by seed, <!-- rule: mean -->
-# - and the lower and the upper end of its interval by Student's t: the mean minus and plus $t \cdot s / \sqrt n$, where s is the standard deviation of the differences with n - 1 below the line, and t the quantile of Student's distribution with n - 1
+# - and the lower and the upper end of its interval by Student's t: the mean minus and plus $t \cdot s / \sqrt n$, where s is the standard deviation of the differences with n - 1 in the denominator, and t the quantile of Student's distribution with n - 1
 #   degrees of freedom that leaves (1 - level) / 2 above it. <!-- rule: interval -->
 #
-# The lists stay as they were.
+# The lists of both functions stay as they were.
 
 
 # %% exercise="equal_compute" minutes=30 difficulty=2
@@ -1234,10 +1249,13 @@ def some_logs(seeds):
     for seed in seeds:
         rng = random.Random(seed)
         for number, (length, trials) in enumerate([(0, 1), (1, 1), (2, 2), (3, 1), (4, 2), (6, 3), (9, 3), (9, 9), (20, 5), (40, 12), (41, 12), (90, 9), (400, 40), (400, 3), (399, 399)]):
-            kind = ("any", "ties", "nan", "rising", "all nan")[number % 5 if length > 3 else 0]
+            kind = ("any", "ties", "nan", "rising", "all nan", "large", "gaps")[number % 7 if length > 3 else 0]
             log = [(rng.randrange(trials), rng.uniform(0, 2)) for _ in range(length)]
             if kind == "ties":
                 log = [(trial, float(rng.randint(0, 2))) for trial, _ in log]
+            elif kind in ("large", "gaps"):
+                apart = {trial: trial if kind == "large" else 200_000 - 997 * trial % 200_001 for trial in range(trials)}
+                log = [(apart[trial], loss if kind == "gaps" else 1000 - loss) for trial, loss in log]
             elif kind == "rising":
                 log = [(trial, i / 8 + loss / 100) for i, (trial, loss) in enumerate(log)]
             elif kind != "any":
@@ -1275,8 +1293,8 @@ def some_pairs(seeds):
     """(a, b, level), from few seeds to many."""
     for seed in seeds:
         rng = random.Random(seed)
-        for number, n in enumerate([2, 2, 3, 4, 5, 7, 10, 20, 20, 33, 50]):
-            scale, level = rng.choice([1e-3, 1, 100]), rng.choice([0.5, 0.8, 0.9, 0.95, 0.99])
+        for number, n in enumerate([2, 2, 3, 4, 5, 7, 10, 20, 20, 33, 50, 200]):
+            scale, level = rng.choice([1e-3, 1, 100]), rng.choice([0.5, 0.8, 0.9, 0.95, 0.99, round(rng.uniform(0.5, 0.99), 3)])
             level = 0.95 if number == 0 else level
             luck = [rng.gauss(0, scale) for _ in range(n)]
             a, b = [x + rng.gauss(0, 0.3 * scale) for x in luck], [x + rng.gauss(0.2 * scale, 0.3 * scale) for x in luck]
@@ -1406,7 +1424,7 @@ print(f"{20 * len(searches)} searches in {time.process_time() - begin:.0f} s of 
 
 figure, panel = plt.subplots(figsize=(8, 4), layout="constrained")
 for name, values in regret.items():
-    mean, low, high = np.array([paired_interval(list(column), [0.0] * 20, 0.95) for column in values.T]).T
+    mean, low, high = np.array([paired_interval(list(column), [0.0] * 20, 0.95) for column in values.T]).T  # minus 0: the interval of one mean
     panel.plot(budgets, mean, "o-", ms=3, label=name)
     panel.fill_between(budgets, np.maximum(low, 1e-3), high, alpha=0.12)
 panel.set(yscale="log", xlabel="epochs paid", ylabel="regret (test loss above the best)", title="mean of 20 seeds, with 95 % intervals")
@@ -1415,9 +1433,9 @@ plt.show()
 
 # %%
 print(f"regret after {BUDGET} epochs, and its difference to random search (negative: better), 95 % interval over 20 seeds")
-against = {name: paired_interval(list(values[:, -1]), list(regret["random"][:, -1]), 0.95) for name, values in regret.items()}
+against = {name: paired_interval(list(values[:, -1]), list(regret["random"][:, -1]), 0.95) for name, values in regret.items() if name != "random"}
 for name, values in regret.items():
-    mean, low, high = against[name]
+    mean, low, high = against.get(name, (0.0, 0.0, 0.0))
     told = "" if name == "random" else f"   {mean:+.3f}  [{low:+.3f}, {high:+.3f}]" + ("" if low <= 0 <= high else "  differs")
     print(f"{name:11} {values[:, -1].mean():.3f}{told}")
 wins = np.array([[np.sum(regret[a][:, -1] < regret[b][:, -1]) for b in searches] for a in searches])
@@ -1431,17 +1449,17 @@ print(f"one seed alone: TPE + ASHA beats random in {wins[4, 0]} of 20 seeds, los
 # A comparison is worth as much as the bookkeeping of its searches. Searches that look at what they have not paid for, or count an epoch too few, win every comparison. Write the test that finds them.
 #
 # `search(curves, budget, seed)` gets `curves`, a list of 1 to 12 trials, each a list of 1 to 12 losses (floats, all lists equally long): `curves[t][e - 1]` is the loss of trial t after e epochs. `budget` is from 1 to 150. It returns a dict with `"log"`, a list of
-# trial numbers, one for each epoch that was paid, in order; `"best"`, a trial number; and `"loss"`, a float. A right search keeps these promises:
+# trial numbers, one for each epoch that was paid, in order; `"best"`, a trial number; and `"loss"`, a float. It leaves `curves` as they were, and raises no error. A right search keeps these promises:
 #
 # - The log is not empty, and not longer than `budget`. <!-- rule: budget -->
 # - The log holds numbers of trials that there are, and each at most as often as the trial has losses. <!-- rule: log -->
 # - `"loss"` is the loss of trial `"best"` after the epochs that the log says it had, and no trial in the log has a smaller one after *its* epochs. <!-- rule: best -->
-# - The same arguments give the same result, in each call. <!-- rule: repeat -->
-# - What it does depends on the losses that it paid for alone: where all others are different numbers, the result is the same. <!-- rule: honest -->
-# - The seed counts: for 8 trials of different losses that do not fall or rise from epoch to epoch in any order (random numbers), and a budget of 20, the seeds 0 to 9 do not all give the same log. <!-- rule: seed -->
+# - The same arguments give the same result in each call. (Where a search breaks this, the second call shows it.) <!-- rule: repeat -->
+# - What it does depends on the losses that it paid for alone: where any of the others are changed, up or down, the result is the same. <!-- rule: honest -->
+# - The seed counts: with 8 trials of 6 random losses and a budget of 20, the seeds 0 to 9 give at least two different logs. <!-- rule: seed -->
 #
 # Write `check_search(search)`. It returns nothing where the search keeps its promises, and raises `AssertionError` where it breaks one. Right searches differ: they need not spend everything, go through the trials in an order of their own, and stop some early. You earn the share of the
-# wrong ones that you find; nothing, where you turn a right one down. A wrong one breaks its promise in plain sight: with 8 trials of 6 random losses and budgets of 7, 20 and 48 it shows for some seed from 0 to 9.
+# wrong ones that you find (five stand in the tests below, more come at grading); nothing, where you turn a right one down. With 8 trials of 6 random losses and budgets of 7, 20 and 48 each wrong one shows for some seed from 0 to 9, perhaps for one budget or a few seeds only.
 
 
 # %% exercise="check_search" minutes=30 difficulty=3
@@ -1650,6 +1668,11 @@ with check.exercise("check_search"):
         "log without the epochs of the first rung": lambda curves, budget, seed: (found := some_search(by_halves)(curves, budget, seed)) | {"log": found["log"][1:]},
         "the second call tells another loss": moody(some_search(in_full), lambda c, b, s: (found := some_search(in_full)(c, b, s)) | {"loss": found["loss"] + 0.5}),
         "with budget 48 it pays 49": some_search(lambda curves, budget, seed: in_full(curves, budget, seed) + [0] * (budget == 48)),
+        "pays one epoch more than the budget where the seed is odd": some_search(lambda curves, budget, seed: in_full(curves, budget + seed % 2, seed)),
+        "begins with the trials that will be best, with seeds above 4": some_search(lambda curves, budget, seed: (peeking if seed > 4 else in_full)(curves, budget, seed)),
+        "stops a trial before it gets worse, with a budget below 10": some_search(lambda curves, budget, seed: (peeking_stop if budget < 10 else in_full)(curves, budget, seed)),
+        "with even seeds it hands over the trial that was trained last": lambda curves, budget, seed: some_search(in_full, choose=None if seed % 2 else lambda now: list(now)[-1])(curves, budget, seed),
+        "the second call tells another loss, with seeds above 6": moody(some_search(in_full), lambda c, b, s: (found := some_search(in_full)(c, b, s)) | {"loss": found["loss"] + 0.5 * (s > 6)}),
         "always begins with trial 0, the seed plays no part": some_search(lambda curves, budget, seed: [t for t in range(len(curves)) for _ in curves[t]][:budget]),
     }
     ### END HIDDEN TESTS
@@ -1678,7 +1701,7 @@ check.points(3)
 # </details>
 
 # %% [markdown]
-# Your test on the searches of this part: each is wrapped, so that it gets `curves` and returns what the contract asks for.
+# Your test on two searches of this part, each wrapped, so that it gets `curves` and returns what the contract asks for.
 
 
 # %%
@@ -1714,20 +1737,21 @@ for name in ("random", "ASHA"):
 #
 # Two functions, each worth half of the points.
 #
-# `expected_best(losses, k)`: `losses` is a list of n floats (n from 1 to 100), the results of n random trials. It returns a float, right to 1 in 100,000 of the largest magnitude of the losses: the mean, over all possible draws, of the smallest of k losses that are drawn from these n *with replacement*
+# `expected_best(losses, k)`: `losses` is a list of n floats from -10,000 to 10,000 (n from 1 to 104), the results of n random trials. It returns a float that is off by at most the largest |loss| / 100,000: the mean, over all possible draws, of the smallest of k losses that are drawn from these n *with replacement*
 # (k a whole number from 1 to 1,000).
 #
 # - For sorted losses $v_1 \le \dots \le v_n$ the smallest of k draws is $v_i$ with probability $\left(\frac{n - i + 1}{n}\right)^k - \left(\frac{n - i}{n}\right)^k$. <!-- rule: expected -->
-# - Equal losses are several losses. <!-- rule: several -->
+# - Equal losses count one by one. <!-- rule: several -->
 #
-# `honest_best(picked, fresh)`: two float64 arrays, [n, m] and [n, r] (n from 1 to 40, m and r from 1 to 12): row i holds the losses of setting i in m measurements that the choice may use, and in r fresh ones. It returns a dict:
+# `honest_best(picked, fresh)`: two float64 arrays, [n, m] and [n, r] (n from 1 to 104, m from 1 to 150, r from 1 to 1,247): row i holds the losses of setting i in m measurements that the choice may use, and in r fresh ones. It returns a dict:
 #
 # - `"chosen"`: the row with the smallest *mean* in `picked`, an int; of equal ones the first. <!-- rule: chosen -->
 # - `"claimed"`: this mean. <!-- rule: claimed -->
 # - `"honest"`: the mean of the same row in `fresh`. <!-- rule: honest -->
 # - `"bias"`: claimed minus honest; negative where it looked better than it is. <!-- rule: bias -->
 #
-# What is given stays as it was; in a tie the means are equal exactly.
+# The last three are floats, right to 1 in 10 million of themselves, or to 10⁻⁹. Where the two smallest means of `picked` are not equal, exactly and in whichever order one adds, they are apart by more than 1 in 10,000 of the
+# largest |mean|. What is given stays as it was, in both functions.
 
 
 # %% exercise="noisy_best" minutes=25 difficulty=2
@@ -1767,7 +1791,7 @@ def some_results(seeds):
     """(losses, k), from small to large."""
     for seed in seeds:
         rng = random.Random(seed)
-        for number, n in enumerate([1, 1, 2, 2, 3, 4, 5, 5, 7, 10, 17, 30, 61, 100, 100]):
+        for number, n in enumerate([1, 1, 2, 2, 3, 4, 5, 5, 7, 10, 17, 30, 61, 104, 104]):
             k = rng.choice([1, 2, 3, 5, n, 20, 1000]) if number > 4 else (1, 1000, 1, 2, 3)[number]
             losses = [rng.uniform(-1, 3) for _ in range(n)]
             kind = ("any", "ties", "large", "sorted")[number % 4 if n > 2 else 0]
@@ -1801,6 +1825,11 @@ def check_honest():
     domain = {name: cases.array("n", axis, dtypes=("float64",), scale=(1e-2, 1e2), without=("ties",)) for name, axis in (("picked", "m"), ("fresh", "r"))}
     tied = [cases.Case({"picked": np.array(p), "fresh": np.array(f)}, {"picked": f"{p}", "fresh": f"{f}"}) for p, f in (([[2.0], [1.0], [1.0]], [[0.5], [3.0], [4.0]]), ([[1.0, 3.0], [3.0, 1.0]], [[5.0], [6.0]]))]
     drawn = (case for case in cases.draw(seeds, domain, n=(1, 40), m=(1, 12), r=(1, 12)) if not too_close(case["picked"]))
+    large = []
+    for seed in seeds:  # mistakes, as below: 0 or 1, with ties
+        rng = np.random.default_rng(seed)
+        picked, fresh = ((rng.random((104, columns)) < rng.uniform(0.05, 0.5, (104, 1))).astype(float) for columns in (150, 1247))
+        large.append(cases.Case({"picked": picked, "fresh": fresh}, {"picked": "[104, 150] zeros and ones", "fresh": "[104, 1247] zeros and ones"}))
     causes = {
         "the row with the smallest mean, not with the smallest single loss": lambda p, f: chosen_by_definition(p, f, of=min),
         "the smallest loss is the best": lambda p, f: chosen_by_definition(-p, f) | {"claimed": float(p[int(p.mean(1).argmax())].mean())},
@@ -1810,13 +1839,13 @@ def check_honest():
         "bias is claimed minus honest": lambda p, f: (r := chosen_by_definition(p, f)) | {"bias": -r["bias"]},
         "the median is no mean": lambda p, f: chosen_by_definition(p, f, of=np.median),
     }
-    check.agrees(honest_best, chosen_by_definition, itertools.chain(tied, drawn), "`honest_best`", "means of the rows of `picked`; the same row of `fresh`", causes=causes, rtol=1e-7, atol=1e-9)
+    check.agrees(honest_best, chosen_by_definition, itertools.chain(tied, drawn, large), "`honest_best`", "means of the rows of `picked`; the same row of `fresh`", causes=causes, rtol=1e-7, atol=1e-9)
 
 
 def too_close(picked):
     """Whether rounding could decide which row has the smallest mean, or equal rows are many."""
     means = np.sort(picked.mean(1))
-    return len(means) > 1 and means[1] - means[0] < 1e-9 * np.abs(means).max() + 1e-12 and not (picked == picked[0]).all()
+    return len(means) > 1 and means[1] - means[0] < 2e-4 * np.abs(means).max() + 1e-9 and not (picked == picked[0]).all()
 
 
 with check.exercise("noisy_best"):
@@ -1893,7 +1922,7 @@ claims.record(
 )
 
 # %% [markdown]
-# **"A model-based sampler beats random search."** TPE at equal compute, both without pruning; ten full trainings are few for a sampler that draws its first ten at random (Optuna's default).
+# **"A model-based sampler beats random search."** TPE at equal compute. Without pruning 160 epochs are ten trials, and Optuna's TPE draws its first ten at random: there random is compared with random. With ASHA for both, TPE has more trials to learn from.
 
 # %%
 mean, low, high = against["TPE"]
