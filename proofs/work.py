@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -107,16 +108,41 @@ def _stock(job: Job, lesson: Lesson) -> None:
 
 
 def _sweep(job: Job) -> None:
+    """While it runs, its record says which tests passed (``"reached"``, for the hash ``"begun"``): a run that was stopped goes on."""
     from proofs import sweeps
 
     start, (file,), root = time.monotonic(), job.parts, Path(job.root)
     now = sweeps.sweep_hash(file, root)
-    passed, problems = sweeps.run_sweep(file, root)
+    known = read_record(sweeps.NAME, _records(job)).get(file, {})
+    known = known if known.get("begun") == now and not job.afresh else {"reached": [], "seconds": 0.0}
+
+    def record(entry: dict[str, Any]) -> None:
+        kept = {name for name in sweeps.sweeps(root) if name != file}  # those that are gone leave the record
+        change_record(sweeps.NAME, lambda all_: {f: about for f, about in all_.items() if f in kept} | {file: entry}, _records(job))
+
+    with tempfile.TemporaryDirectory(prefix="unit24-sweep-") as folder:
+        reached, ended = Path(folder) / "reached.txt", threading.Event()
+        reached.write_text("".join(f"{test}\n" for test in known["reached"]), encoding="utf-8")
+
+        def so_far() -> dict[str, Any]:
+            tests = reached.read_text(encoding="utf-8").splitlines()
+            return {"begun": now, "reached": tests, "seconds": round(known["seconds"] + _since(start), 1)}
+
+        def keep() -> None:
+            while not ended.wait(5):
+                record(so_far())
+
+        keeping = threading.Thread(target=keep)
+        keeping.start()
+        try:
+            problems = sweeps.run_sweep(file, reached, root)
+        finally:
+            ended.set()
+            keeping.join()
+        found = so_far()
     for problem in problems:
         _say(problem=problem)
-    entry = {} if problems else {file: {"hash": now, "seconds": _since(start), "passed": passed}}
-    kept = {name for name in sweeps.sweeps(root) if name != file}  # those that are gone leave the record
-    change_record(sweeps.NAME, lambda record: {f: about for f, about in record.items() if f in kept} | entry, _records(job))
+    record(found if problems else {"hash": now, "seconds": found["seconds"], "passed": len(found["reached"])})
 
 
 def _records(job: Job) -> Path:

@@ -154,6 +154,30 @@ def test_sweeps(tmp_path, capsys, monkeypatch):
     assert status() == (1, "missing")
 
 
+def test_a_stopped_sweep_goes_on(tmp_path, capsys, monkeypatch):
+    """Tests that passed are not run again, though those of one file; with an hour of notebooks in a kernel, a stop lost all."""
+    (tmp_path / "tests").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "support"), prepend=os.pathsep)
+    seen, ready = tmp_path / "seen.txt", tmp_path / "ready.txt"
+    (tmp_path / "tests" / "test_two.py").write_text(
+        "from pathlib import Path\nfrom drawn import drawn\n\n"
+        f"def test_a():\n    with open({str(seen)!r}, 'a') as file:\n        file.write('a')\n\n"
+        f"def test_a_second():\n    assert Path({str(ready)!r}).exists()\n"
+    )
+
+    def prove_it():
+        capsys.readouterr()
+        return prove.main(["sweeps", "--json", "--root", str(tmp_path)], standalone_mode=False)
+
+    assert prove_it() == 1
+    record = read_record("sweeps", tmp_path / "lessons" / "records")["tests/test_two.py"]
+    assert record["reached"] == ["tests/test_two.py::test_a"] and "hash" not in record
+    ready.touch()
+    assert prove_it() == 0
+    record = read_record("sweeps", tmp_path / "lessons" / "records")["tests/test_two.py"]
+    assert record["passed"] == 2 and seen.read_text() == "a"
+
+
 def test_check_and_all_do_not_go_together(course):
     with pytest.raises(click.UsageError):
         call(course, "--check", "--all")
