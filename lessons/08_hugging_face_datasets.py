@@ -1535,41 +1535,38 @@ plt.show()
 #
 # ### Exercise 6 · Personal data (`personal`, 3 points, 40 minutes, difficulty 2 of 3)
 #
-# Write `find_personal(text)`. `text` is a string of up to 600 characters of English prose with 0 to 6 items. It returns a list of tuples `(kind, start, end)`, such that `text[start:end]` is the
+# Write `find_personal(text)`. `text` is a string of 1 to 600 characters of English prose in ASCII with 0 to 6 items. It returns a list of tuples `(kind, start, end)`, such that `text[start:end]` is the
 # item, and kind one of these:
 #
-# - `"email"`: `local@domain`. The local part is one or more ASCII letters, digits or `. _ % + -`. The domain is two or more parts of ASCII letters, digits and hyphens, joined by dots, the last of two or more letters
-#   alone. Not one: `root@localhost`, `pip@24.0`, `x@y.z`, `@app.route`. <!-- rule: email -->
-# - `"ip"`: four whole numbers from 0 to 255, joined by dots. Not one: `256.1.1.1`, `1.2.3`. <!-- rule: ip -->
-# - `"phone"`, first form: `+` and then 8 to 15 digits, in one group or in several with a single blank or hyphen between two groups, as `+44 20 7946 0958` or `+1-555-012-3456`. Not one:
-#   `+12 345`. <!-- rule: international -->
-# - `"phone"`, second form: ten digits as `555-012-3456`, `555.012.3456` or `(555) 012-3456`. Not one: `5550123456`, `2026-11-30`. <!-- rule: national -->
-# - An item is not part of something longer: directly before and behind it stands no letter and no digit, and no hyphen or dot that joins it to a further letter or digit. So `1.2.3.4.5` and
-#   `1555-012-34567` hold none. But an item may stand in brackets or before a full stop. <!-- rule: whole -->
+# - `"email"`: `local@domain`. The local part has 1 to 20 letters, digits or `. _ % + -`. The domain has two to four parts of 1 to 10 letters, digits or hyphens, joined by dots, the last of 2 to 10 letters
+#   alone. The local part and each part of the domain begin and end with a letter or digit. Not one: `root@localhost`, `pip@24.10`, `x@y.z`, `x@host.net1`, `@app.route`. <!-- rule: email -->
+# - `"ip"`: four whole numbers from 0 to 255, joined by dots (none has a zero in front). Not one: `256.1.1.1`, `1.2.3`. <!-- rule: ip -->
+# - `"phone"`, first form: `+` and then 8 to 15 digits, in one to six groups with a single blank or hyphen between two groups, as `+44 20 7946 0958` or `+1-555 0123456`. Not one:
+#   `+12 345`, `+1234567890123456`. <!-- rule: international -->
+# - `"phone"`, second form: ten digits as `555-012-3456`, `555.012.3456` or `(555) 012-3456`. Not one: `5550123456`, `555-012.3456`, `(555)012-3456`, `2026-11-30`. <!-- rule: national -->
+# - An item is not part of something longer: directly before and behind it stands no letter and no digit, and no hyphen or dot that joins it to a further letter or digit. So `1.2.3.4.5`, `v1.2.3.4`, `web-1.2.3.4`,
+#   `1.2.3.4-rc2`, `1555-012-34567`, `978-555-012-3456`, `555-012-3456-x`, `+12345678x` and `ada@example.org-1` hold none. <!-- rule: whole -->
 # - Items do not overlap: what lies in an item of the first form is not one more of the second. <!-- rule: overlap -->
 # - The tuples come in the order of `start`. <!-- rule: ordered -->
 #
-# Where an item or something like it ends, no further number follows: the next word begins with a letter. Your function is tried on several hundred texts. For each kind precision and recall must both be at least 0.95 (an item counts as found where kind, start
-# and end are right); each kind earns a third of the points. Every form and every look-alike named above is frequent enough to matter.
+# Items and look-alikes stand between blanks, in round brackets, before one of `. , ;`, or at an end of the text; at least one word of letters stands between two. Your function is tried on several hundred texts.
+# For each kind precision and recall must both be at least 0.98 (an item counts as found where kind, start and end are right); each kind earns a third of the points. Every form and every look-alike named above
+# is frequent enough to matter.
 
 
 # %% exercise="personal" minutes=40 difficulty=2
-### BEGIN SOLUTION
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-### END SOLUTION
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
     ### BEGIN SOLUTION
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -1577,45 +1574,80 @@ def find_personal(text):
 
 
 # %% tests="personal" points=3
+def part(chance, size, inner):
+    """A part of an address: letters and digits, and between its ends `inner`, too."""
+    ends = "abcdefghijklmnopqrstuvwxyzABCXYZ0123456789"
+    return "".join(chance.choice(ends + inner * 3 if 0 < i < size - 1 else ends) for i in range(size))
+
+
+def in_groups(chance, most=6, marks=" -"):
+    """The first form of a number: 8 to 15 digits in one to `most` groups."""
+    count = chance.randint(8, 15)
+    cuts = set(chance.sample(range(1, count), chance.randint(1, most) - 1))
+    return "+" + "".join(chance.choice(marks) * (i in cuts) + str(chance.randrange(i == 0, 10)) for i in range(count))
+
+
 def item(kind, chance):
-    """An item, or something like one (then None as kind), and which form it has."""
+    """An item, or something like one (then None as kind)."""
     d = lambda n: "".join(chance.choice("0123456789") for _ in range(n))
     word = lambda: "".join(chance.choice("abcdefghijklmnop") for _ in range(chance.randint(3, 7)))
     number = lambda: str(chance.choice([0, 1, 9, 10, 99, 100, 199, 200, 249, 250, 255, chance.randrange(256)]))
     ip = lambda: ".".join(number() for _ in range(4))
+    other_ip = lambda place, value: ".".join(str(value) if i == place else number() for i in range(4))
+    national = lambda: chance.choice([f"{d(3)}-{d(3)}-{d(4)}", f"{d(3)}.{d(3)}.{d(4)}"])
+    last = lambda size: "".join(chance.choice("abcdefghijklmnopABC") for _ in range(size))
+    domain = lambda parts: "".join(part(chance, chance.randint(1, 10), "-") + "." for _ in range(parts - 1)) + last(chance.choice([2, 3, 4, 5, 6, 10]))
     real = {
         "email": [
-            lambda: f"{word()}@{word()}.com",
             lambda: f"{word()}.{word()}@{word()}.org",
-            lambda: f"{word()}+{d(2)}@{word()}.net",
-            lambda: f"{word()}_{d(1)}@{word()}-{d(1)}.{word()}.co.uk",
             lambda: f"{word().title()}@{word().upper()}.INFO",
-            lambda: f"{word()}%{word()}-x@mail{d(2)}.example.edu",
+            lambda: f"{word()}+{d(2)}@{word()}-{d(1)}.{word()}.co.uk",
+            lambda: f"{part(chance, chance.choice([1, 1, 2, 20]), '._%+-')}@{domain(2)}",
+            lambda: f"{part(chance, chance.randint(8, 20), '._%+-')}@{domain(chance.choice([2, 3, 4]))}",
+            lambda: f"{word()}@{word()}.{last(chance.randint(5, 10))}",
         ],
         "ip": [ip, ip, lambda: f"{d(1)}.{d(1)}.{d(1)}.{d(1)}", lambda: "255.255.255.255", lambda: f"192.0.2.{number()}"],
         "phone": [
-            lambda: f"+{chance.randint(10, 99)} {d(2)} {d(4)} {d(4)}",
+            lambda: in_groups(chance),
+            lambda: in_groups(chance),
+            lambda: in_groups(chance),
             lambda: f"+1-555-{d(3)}-{d(4)}",
             lambda: f"+1 555-{d(3)}-{d(4)}",
-            lambda: f"+{chance.randint(1, 9)}{d(7)}",
-            lambda: f"+{chance.randint(1, 9)}{d(10)}",
-            lambda: f"+{chance.randint(1, 9)}{d(14)}",
+            lambda: f"+{chance.randint(1, 9)}{d(chance.choice([7, 14]))}",
             lambda: f"{d(3)}-{d(3)}-{d(4)}",
             lambda: f"{d(3)}.{d(3)}.{d(4)}",
             lambda: f"({d(3)}) {d(3)}-{d(4)}",
         ],
     }
     like = {
-        "email": [lambda: f"{word()}@localhost", lambda: f"{word()}@{d(2)}.0", lambda: f"{word()}@{word()}.{chance.choice('abc')}", lambda: f"@{word()}.{word()}"],
-        "ip": [lambda: f"{chance.choice([256, chance.randint(257, 299)])}.{ip().split('.', 1)[1]}", lambda: f"{ip().rsplit('.', 1)[0]}.{chance.choice([256, chance.randint(257, 999)])}", lambda: ip().rsplit(".", 1)[0], lambda: f"{ip()}.{number()}", lambda: f"v{ip()}"],
+        "email": [
+            lambda: f"{word()}@localhost",
+            lambda: f"{word()}@{d(2)}.{chance.choice(['0', '10'])}",
+            lambda: f"{word()}@{word()}.{chance.choice('abc')}",
+            lambda: f"{word()}@{word()}.{chance.choice(['n', 'net', 'com'])}{d(1)}",
+            lambda: f"@{word()}.{word()}",
+            lambda: f"{word()}@{word()}.org-{chance.choice('1x')}",
+        ],
+        "ip": [
+            lambda: other_ip(chance.choice([0, 3]), chance.choice([256, chance.randint(257, 999)])),
+            lambda: other_ip(chance.choice([1, 2]), chance.choice([256, chance.randint(257, 999)])),
+            lambda: ip().rsplit(".", 1)[0],
+            lambda: f"{ip()}.{number()}",
+            lambda: f"v{ip()}",
+            lambda: f"{word()}-{ip()}",
+            lambda: f"{ip()}-rc{d(1)}",
+        ],
         "phone": [
-            lambda: f"+{d(2)} {d(3)}",
-            lambda: f"+{d(2)} {d(5)}",
+            lambda: f"+{d(2)} {d(chance.choice([3, 5]))}",
             lambda: f"+{chance.randint(1, 9)}{d(15)}",
             lambda: d(10),
+            lambda: chance.choice([f"{d(3)}-{d(3)}.{d(4)}", f"{d(3)}.{d(3)}-{d(4)}"]),
+            lambda: f"({d(3)}){d(3)}-{d(4)}",
             lambda: f"20{d(2)}-11-30",
             lambda: f"1{d(3)}-{d(3)}-{d(5)}",
             lambda: f"978-{d(3)}-{d(3)}-{d(4)}",
+            lambda: f"{national()}-x",
+            lambda: f"{in_groups(chance, most=1)}x",
         ],
     }
     true = chance.random() < 0.6
@@ -1630,11 +1662,11 @@ def personal_texts(seed, count):
         for _ in range(chance.choice([0, 1, 1, 2, 3, 4, 6])):
             kind, value = item(chance.choice(["email", "ip", "phone"]), chance)
             lead, tail = chance.choice([("write to ", " today"), ("see (", ") there"), ("or ", ", perhaps"), ("use ", "."), ("from ", "; then"), ("ask: ", "")])
-            text += lead
+            text += lead if text or "(" in lead or chance.random() < 0.5 else ""
             if kind:
                 items.append((kind, len(text), len(text) + len(value)))
             text += value + tail + chance.choice([" and ", "\n", " "])
-        made.append((text if items and text.strip() else text + "nothing here", items))
+        made.append((text.rstrip() if chance.random() < 0.5 and text.strip() else text + "nothing here", items))
     return sorted(made, key=lambda pair: len(pair[0]))
 
 
@@ -1655,9 +1687,9 @@ def check_kind(kind):
             false += [(text[start:end], text) for _, start, end in mine if (kind, start, end) not in true or mine.count((kind, start, end)) > 1]
     recall, precision = hits / count, hits / max(hits + len(false), 1)
     for name, value, wrong, word in (("recall", recall, missed, "missed"), ("precision", precision, false, "falsely found")):
-        if value < 0.95:
+        if value < 0.98:
             examples = "; ".join(f"{one!r} in {text[max(0, text.find(one) - 12) : text.find(one) + len(one) + 12]!r}" for one, text in wrong[:3])
-            check.true(False, f"the {name} for {kind} is {value:.2f}, expected at least 0.95. Of {count} items {len(missed)} were missed, and {len(false)} falsely found. Some {word}: {examples}")
+            check.true(False, f"the {name} for {kind} is {value:.3f}, expected at least 0.98. Of {count} items {len(missed)} were missed, and {len(false)} falsely found. Some {word}: {examples}")
 
 
 with check.exercise("personal"):

@@ -3520,19 +3520,17 @@ def clusters(signatures, bands, similarity, threshold):
 
 # %% wrong="personal" breaks="email" says="the recall for email"
 # Misunderstands: a domain has two parts.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+\.[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+\.[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3540,19 +3538,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="the recall for email"
 # Misunderstands: an address has letters, digits and dots.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9.]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9.]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3560,19 +3556,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="the recall for email"
 # Misunderstands: addresses are written small.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[a-z0-9._%+-]+@(?:[a-z0-9-]+\.)+[a-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[a-z0-9._%+-]+@(?:[a-z0-9-]+\.)+[a-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3580,19 +3574,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="the precision for email"
 # Misunderstands: what has an @ is an address.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]*[A-Za-z0-9]" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]*[A-Za-z0-9]" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3600,19 +3592,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="the precision for email"
 # Misunderstands: the last part may have one letter.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]+" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]+" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3620,19 +3610,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="email"
 # Misunderstands: an address ends at a blank.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = r"[^\s@]+@[^\s@]+\.[^\s@]+"
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3640,19 +3628,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="the recall for email"
 # Misunderstands: the last part has two or three letters.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,3}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,3}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3660,19 +3646,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="ip" says="the precision for ip"
 # Misunderstands: four numbers are an address.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if True:
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3680,19 +3664,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="ip" says="ip"
 # Misunderstands: a number of an address has at most three digits, and 255 is too large.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) < 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3700,19 +3682,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="ip" says="the precision for ip"
 # Misunderstands: versions are addresses, too.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){2,3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){2,3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3720,19 +3700,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="whole" says="the precision for ip"
 # Misunderstands: `\b` marks the ends of an address.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = r"\b\d{1,3}(?:\.\d{1,3}){3}\b"
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3740,19 +3718,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="whole" says="the precision for phone"
 # Misunderstands: a number ends where the pattern ends.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})")
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})"
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3760,19 +3736,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="whole" says="the recall for"
 # Misunderstands: an item stands between blanks.
-BEFORE, BEHIND = r"(?<!\S)", r"(?!\S)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<!\S)", r"(?!\S)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3780,19 +3754,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="whole" says="the recall for"
 # Misunderstands: nothing but a blank or the end may follow, not a full stop.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@.-])"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@.-])"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3800,19 +3772,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="international" says="the recall for phone"
 # Misunderstands: a + is followed by one group.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3820,19 +3790,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="international" says="the recall for phone"
 # Misunderstands: groups are parted by blanks.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?: \d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?: \d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3840,19 +3808,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="international" says="the precision for phone"
 # Misunderstands: what begins with + is a number.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if True:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3860,19 +3826,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="international" says="the precision for phone"
 # Misunderstands: there is no largest number of digits.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])):
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3880,19 +3844,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="international" says="phone"
 # Misunderstands: 8 to 15 characters.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= len(match[0]) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3900,19 +3862,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="national" says="the recall for phone"
 # Misunderstands: a number has hyphens.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3920,19 +3880,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="national" says="the recall for phone"
 # Misunderstands: brackets are no part of a number.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3940,19 +3898,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="national" says="the precision for phone"
 # Misunderstands: ten digits are a number.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\d{10}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\d{10}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3960,41 +3916,37 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="overlap" says="the precision for phone"
 # Misunderstands: both forms are looked for, one after the other.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-NATIONAL = re.compile(r"(?<![\w.%+@-])(?:\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})(?![\w@-]|\.\w)")
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    national = r"(?<![\w.%+@-])(?:\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})(?![\w@-]|\.\w)"
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
-    found += [("phone", *match.span()) for match in NATIONAL.finditer(text) if ("phone", *match.span()) not in found]
+    found += [("phone", *match.span()) for match in re.finditer(national, text) if ("phone", *match.span()) not in found]
     return sorted(found, key=lambda item: item[1])
 
 
 # %% wrong="personal" breaks="ordered" says="not in the order of start"
 # Misunderstands: kind after kind.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return found
@@ -4002,22 +3954,398 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="ordered" says="not in the order of start"
 # Misunderstands: sorted tuples are in order.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found)
+
+
+# %% wrong="personal" breaks="email" says="the recall for email"
+# Misunderstands: the last part of a domain has two to four letters.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,4}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="email" says="the precision for email"
+# Misunderstands: digits may end a domain, too.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z0-9]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="email" says="the recall for email"
+# Misunderstands: a local part begins with a letter.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="email" says="the recall for email"
+# Misunderstands: a local part has two characters at least.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]{2,}@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="email" says="the recall for email"
+# Misunderstands: a part of a domain begins with a letter.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z][A-Za-z0-9-]*\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for email"
+# Misunderstands: a hyphen ends an address like a bracket.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w@]|\.\w)"
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for ip"
+# Misunderstands: only a dot makes four numbers part of something longer, a hyphen ends them like a bracket.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\w)"
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for ip"
+# Misunderstands: a hyphen before four numbers does not matter.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = r"(?<![\w.%+@])\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for ip"
+# Misunderstands: a hyphen behind four numbers does not matter.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}(?![\w@]|\.\w)"
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for phone"
+# Misunderstands: only digits make a number longer.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = r"(?<![\d.+-])(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})(?!-?\d)"
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for phone"
+# Misunderstands: a hyphen behind a number does not matter.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})(?!\w|\.\w)"
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="international" says="the recall for phone"
+# Misunderstands: a country code and at most three groups.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+){0,3}|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="international" says="the recall for phone"
+# Misunderstands: at most five groups.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+){0,4}|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="international" says="the recall for phone"
+# Misunderstands: a group has two digits at least.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d{2,})*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="international" says="the recall for phone"
+# Misunderstands: all marks between groups are the same.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:(?: \d+)*|(?:-\d+)*)|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="international" says="the recall for phone"
+# Misunderstands: a country code has one to three digits.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d{1,3}(?:[ -]\d+)+|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="national" says="the precision for phone"
+# Misunderstands: hyphens and dots may be mixed.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}[-.]\d{3}[-.]\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="national" says="the precision for phone"
+# Misunderstands: the blank behind the bracket may be missing.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) ?\d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="ip" says="the precision for ip"
+# Misunderstands: the first and last number are looked at, not those between.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")[::3]):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="ip" says="the precision for ip"
+# Misunderstands: 256 is one of them.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 256 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the recall for"
+# Misunderstands: an item stands behind a blank or bracket, so never at the beginning.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<=[\s(])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
 
 
 # %% right="personal"
