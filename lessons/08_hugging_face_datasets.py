@@ -138,16 +138,16 @@ print("the file says 'second version', the dataset says", after)
 
 # %% [markdown]
 # The path is the same, so the old rows come back. What the file holds is not among the arguments. There are two ways out: hand over something that
-# changes with the content (a digest, as one more argument of the generator), or do not go through the cache. One more thing to know: a list among `gen_kwargs` may be taken apart into shards, so that the generator is called once
-# for each entry. Do not count across them.
+# changes with the content (a digest, as one more argument of the generator), or do not go through the cache. One more thing to know: newer versions take a list among `gen_kwargs` apart into shards, also without `num_proc`, and call the generator
+# once for each entry. Do not count across them.
 #
 # ### Exercise 1 · Read raw files (`records`, 2 points, 30 minutes, difficulty 2 of 3)
 #
 # Write `load_records(paths, cache_dir)`. `paths` is a list of 1 to 4 paths (`str`) of JSON-lines files in UTF-8, with up to 60 lines each. `cache_dir` is the path of a folder
-# (`str`) where the library may keep what it likes; you may also leave it alone.
+# (`str`) for the library's cache, if you go through it.
 #
 # A line ends at `"\n"`, and only there. The last one may lack it. A line is **good** if it is a JSON object (a dict) whose
-# `"text"` is a string with at least one character that is no white space. Any other line is bad: blank, cut off, another JSON value, an object without such
+# `"text"` is a string with at least one character for which `str.isspace` is false (a `"-"` is enough). No object names a key twice, and a text can be encoded in UTF-8. Any other line is bad: blank, cut off, another JSON value, an object without such
 # a text.
 #
 # - It returns a `datasets.Dataset` with one row for each good line, file by file in the order of `paths`, in the order of the
@@ -251,7 +251,7 @@ BAD = {
     "other values": ["17", "null", '"text"', '["text"]', '[{"text": "x"}]', "true", '{"0": 1}'],
     "no text": ["{}", '{"Text": "x"}', '{"at": 3}'],
     "other texts": ['{"text": null}', '{"text": 5}', '{"text": ["a"]}', '{"text": {"a": "b"}}', '{"text": true}'],
-    "white text": ['{"text": ""}', '{"text": "  "}', '{"text": "\\n\\t"}'],
+    "white text": ['{"text": ""}', '{"text": "  "}', '{"text": "\\n\\t"}', '{"text": "\u2028\\u3000\u00a0"}'],
 }
 
 
@@ -264,7 +264,7 @@ def file_contents(lines, odd_at, bad, odd_text, end, files, seed, other_letters=
         for i in range(max(1, lines - 7 * place)):
             words = " ".join(chance.choice("for while if a class returns None naïve 漢字e af".split()) for _ in range(chance.randint(1, 8)))
             words = words.translate(str.maketrans("acef", "ACEF")) if other_letters else words
-            text = {"plain": words, "blanks around": f"  {words}\t", "line separator": f"{words}\u2028{words}", "next line": f"x\x85{words}\x1c.", "escaped": f'say "{words}"\n\\'}.get(odd_text, words)
+            text = {"plain": words, "blanks around": f"  {words}\t", "line separator": f"{words}\u2028{words}", "next line": f"x\x85{words}\x1c.", "escaped": f'say "{words}"\n\\', "one character": chance.choice("-?.0_–…七\u200b")}.get(odd_text, words)
             record = {"text": text}
             kind = odd_at if odd_at != "mixed" else chance.choice(["number", "missing", "null"])
             if kind == "number":
@@ -303,7 +303,7 @@ with check.exercise("records"):
         "_lines": cases.size("lines"),
         "_at": cases.choice("mixed", "number", "missing", "null"),
         "_bad": cases.choice("all", *BAD),
-        "_text": cases.choice("plain", "blanks around", "line separator", "next line", "escaped", "carriage return"),
+        "_text": cases.choice("plain", "blanks around", "line separator", "next line", "escaped", "one character", "carriage return"),
         "_end": cases.choice(True, False),
         "_files": cases.choice(1, 2, 4),
         "_seed": cases.integer(1, 10**6),
@@ -380,16 +380,16 @@ print(raw[5]["text"][:90], "…")
 # - It returns a dict with three lists of one entry a piece, text by text, and nothing else: `"text"`; `"file"`, that of the text; `"part"`, the number of
 #   the piece in its text, from 0. <!-- rule: columns -->
 #
-# `keep(batch)` is a function for `filter`. `batch` is a dict with the list `"text"` of 1 to 40 strings. It returns a list with one `bool` for each text, in their
+# `keep(batch)` is a function for `filter`. `batch` is a dict with the list `"text"` of 1 to 40 strings. It returns a list with one Python `bool` for each text, in their
 # order: True where all four hold, with `words = text.split()`.
 #
 # - There are 20 to 200 words, both ends included. <!-- rule: length -->
-# - The mean number of characters of a word is from 3 to 10, both ends included. <!-- rule: mean -->
+# - The mean `len` of these words is from 3 to 10, both ends included. <!-- rule: mean -->
 # - At least 80 % of the words hold a letter (a character for which `str.isalpha` is true). <!-- rule: letters -->
 # - At least two **different** ones of the eight stop words *the be to of and that have with* occur among
 #   `text.lower().split()`. <!-- rule: stops -->
 #
-# Each function earns half of the points.
+# The batches stay as they were. Each function earns half of the points.
 
 # %%
 STOPS = {"the", "be", "to", "of", "and", "that", "have", "with"}
@@ -655,7 +655,7 @@ plt.show()
 # `stratified(labels, chance, percent)` returns `(train, test)`, two lists of indices into `labels`. `labels` is a list of 1 to 400 whole numbers from 0 to 50, `chance` a list of as many
 # different floats, `percent` a whole number from 1 to 50.
 #
-# - Of a class with n items, `percent * n / 100` items are tested, rounded to the nearest whole number, halves upwards; but at least one item where n is 2 or
+# - Of a class with n items, `percent * n / 100` items are tested, rounded to the nearest whole number, halves upwards (29 % of 50 are 14.5, so 15); but at least one item where n is 2 or
 #   more. <!-- rule: count -->
 # - A class with one item has it in `train`. <!-- rule: single -->
 # - The items of a class with the smallest `chance` are tested. <!-- rule: chosen -->
@@ -790,14 +790,16 @@ def check_stratified():
     domain = {
         "_seed": cases.integer(1, 10**6),
         "_classes": cases.choice(4, 1, 2, 51),
-        "_first": cases.choice("even", "one large", "singles", "sorted", "each size", "halves"),
+        "_first": cases.choice("even", "one large", "singles", "sorted", "each size", "halves", "29 % of 50", "35 % of 90", "30 % of 205"),
         "labels": cases.derived(lambda _seed, _classes, _first, _many, **_: some_labels(_seed, _classes, _first, _many)),
         "chance": cases.derived(lambda labels, _seed, **_: [x / len(labels) for x in random.Random(_seed).sample(range(len(labels)), len(labels))]),
         "_percent": cases.choice(20, 1, 25, 50, 10, 30),
-        "percent": cases.derived(lambda _percent, _first, **_: {"each size": 43, "halves": 50}.get(_first, _percent)),
+        "percent": cases.derived(lambda _percent, _first, **_: {"each size": 43, "halves": 50, "29 % of 50": 29, "35 % of 90": 35, "30 % of 205": 30}.get(_first, _percent)),
     }
     domain = {"_many": cases.size("many"), **domain}
     causes = {
+        "29 % of 50 are 14.5, but `29 / 100 * 50` is a little less: reckon with whole numbers": split_with(count=lambda n, percent: 0 if n == 1 else max(1, math.floor(percent / 100 * n + 0.5))),
+        "30 % of 205 are 61.5, but `205 / 100 * 30` is a little less: reckon with whole numbers": split_with(count=lambda n, percent: 0 if n == 1 else max(1, math.floor(n / 100 * percent + 0.5))),
         "halves are rounded upwards, but Python's `round` goes to the even number": split_with(count=lambda n, percent: 0 if n == 1 else max(1, round(percent * n / 100))),
         "the number was cut off, not rounded": split_with(count=lambda n, percent: 0 if n == 1 else max(1, percent * n // 100)),
         "a class of two items or more has at least one in the test": split_with(count=lambda n, percent: 0 if n == 1 else (percent * n + 50) // 100),
@@ -810,7 +812,7 @@ def check_stratified():
 
 
 def some_labels(seed, classes, first, many):
-    """Labels with classes of all sizes; one that is large, some of a single item, sorted by class, or of 43, 1, 2, 3, … items."""
+    """Labels with classes of all sizes; one that is large, some of a single item, sorted by class, of 43, 1, 2, 3, … items, or of 50, 90 and 205."""
     chance = random.Random(seed)
     labels = [chance.randrange(classes) for _ in range(many)]
     if first == "one large":
@@ -819,6 +821,9 @@ def some_labels(seed, classes, first, many):
         labels = [min(i, 50) if i % 2 else 0 for i in range(many)]
     if first in ("each size", "halves"):  # 43 % of 43 items are 18.49, 50 % of 5 are 2.5
         labels = [size for size in (43, *range(1, 26)) for _ in range(size)][:many]
+        chance.shuffle(labels)
+    if "%" in first:  # exact halves that floats miss
+        labels = [size for size in (50, 90, 205) for _ in range(size)]
         chance.shuffle(labels)
     return sorted(labels, reverse=True) if first == "sorted" else labels
 
@@ -897,7 +902,7 @@ for name, labels in (("the library", split["test"]["label"][:]), ("you", [labell
 # - They are cut into blocks of `block` ids. Ids that do not fill a last block are dropped. `"input_ids"` of the result is the list of blocks (lists), perhaps
 #   none. <!-- rule: blocks -->
 # - `"position_ids"` has a number for each id, in blocks of the same form. In a document it counts 0, 1, 2, …, its end id included. <!-- rule: positions -->
-# - A block that begins in the middle of a document counts from 0 there, too: it cannot see what came before. <!-- rule: restart -->
+# - A block that begins in the middle of a document, or at its end id, counts from 0 there, too: it cannot see what came before. <!-- rule: restart -->
 # - The result is a dict with these two lists. <!-- rule: packed -->
 #
 # `completion_only(batch, limit, end)` is one, too. `batch` is a dict with the lists `"prompt"` (1 to 30 lists of 0 to 60 ids) and `"completion"` (as many lists of 1 to 60 ids). `limit` is
@@ -1206,7 +1211,7 @@ def shingle_values(text, size=3):
 # ### Exercise 5 · MinHash and clusters (`near_duplicates`, 4 points, 45 minutes, difficulty 3 of 3)
 #
 # `signature(values, a, b)` gives the MinHash signature of one text. `values` is an int64 array of 0 to 700 numbers from 0 to PRIME - 1 (numbers may repeat); `a` and `b` are int64 arrays of k numbers each, k from 1 to 130,
-# those of `a` from 1 to PRIME - 1, those of `b` from 0 to PRIME - 1. The arrays may have any strides.
+# those of `a` from 1 to PRIME - 1, those of `b` from 0 to PRIME - 1. The arrays need not be contiguous.
 #
 # - Number j of the result is the smallest of all `(a[j] * x + b[j]) % PRIME` for x in `values`. <!-- rule: minimum -->
 # - The products are exact (they fit into int64, not into int32 or into a float). <!-- rule: exact -->
@@ -1217,7 +1222,7 @@ def shingle_values(text, size=3):
 # on. `similarity(i, j)` gives the exact similarity of texts i and j (i is not j; the order does not matter): it reads both texts again, so it is dear. `threshold` is a float.
 #
 # - Two texts are candidates if in at least one band, the same band for both, all their numbers agree. <!-- rule: bands -->
-# - `similarity` is asked about candidates only, and about each pair at most once, in one of its two orders. A pair need not be asked about where the answer cannot change
+# - `similarity` is asked about candidates only, and about each pair at most once, where (i, j) and (j, i) are the same pair. A pair need not be asked about where the answer cannot change
 #   the result. <!-- rule: asked -->
 # - Candidates whose similarity is `threshold` or more belong together. <!-- rule: threshold -->
 # - Whoever belongs together with a member of a cluster is in that cluster, too. So two texts of one cluster need not be similar themselves. <!-- rule: chains -->

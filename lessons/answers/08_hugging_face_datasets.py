@@ -393,6 +393,69 @@ def load_records(paths, cache_dir):
     return list(rows(paths, ""))
 
 
+# %% wrong="records" breaks="rows" says="rows"
+# Misunderstands: a text without a letter or digit is no text.
+def load_records(paths, cache_dir):
+    """The good lines of JSON-lines files as a Dataset with the columns of FEATURES."""
+
+    def rows(paths, digest):
+        for path in paths:
+            with open(path, encoding="utf-8", newline="\n") as file:
+                for number, line in enumerate(file, 1):
+                    try:
+                        record = json.loads(line)
+                    except ValueError:
+                        continue
+                    text = record.get("text") if isinstance(record, dict) else None
+                    if isinstance(text, str) and re.search(r"\w", text):
+                        yield {"text": text, "at": record.get("at"), "file": Path(path).name, "line": number}
+
+    digest = hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in paths)).hexdigest()
+    return Dataset.from_generator(rows, features=FEATURES, gen_kwargs={"paths": paths, "digest": digest}, cache_dir=cache_dir)
+
+
+# %% wrong="records" breaks="rows" says="rows"
+# Misunderstands: a text has more than one character.
+def load_records(paths, cache_dir):
+    """The good lines of JSON-lines files as a Dataset with the columns of FEATURES."""
+
+    def rows(paths, digest):
+        for path in paths:
+            with open(path, encoding="utf-8", newline="\n") as file:
+                for number, line in enumerate(file, 1):
+                    try:
+                        record = json.loads(line)
+                    except ValueError:
+                        continue
+                    text = record.get("text") if isinstance(record, dict) else None
+                    if isinstance(text, str) and len(text.strip()) > 1:
+                        yield {"text": text, "at": record.get("at"), "file": Path(path).name, "line": number}
+
+    digest = hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in paths)).hexdigest()
+    return Dataset.from_generator(rows, features=FEATURES, gen_kwargs={"paths": paths, "digest": digest}, cache_dir=cache_dir)
+
+
+# %% wrong="records" breaks="bad" says="rows"
+# Misunderstands: blanks, tabs and line ends are all the white space there is.
+def load_records(paths, cache_dir):
+    """The good lines of JSON-lines files as a Dataset with the columns of FEATURES."""
+
+    def rows(paths, digest):
+        for path in paths:
+            with open(path, encoding="utf-8", newline="\n") as file:
+                for number, line in enumerate(file, 1):
+                    try:
+                        record = json.loads(line)
+                    except ValueError:
+                        continue
+                    text = record.get("text") if isinstance(record, dict) else None
+                    if isinstance(text, str) and text.strip(" \t\r\n"):
+                        yield {"text": text, "at": record.get("at"), "file": Path(path).name, "line": number}
+
+    digest = hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in paths)).hexdigest()
+    return Dataset.from_generator(rows, features=FEATURES, gen_kwargs={"paths": paths, "digest": digest}, cache_dir=cache_dir)
+
+
 # %% right="records"
 # Columns, `split` at the line end, and no cache.
 def load_records(paths, cache_dir):
@@ -1807,6 +1870,66 @@ def stratified(labels, chance, percent):
         test += sorted(members, key=lambda i: chance[i])[:count]
     chosen = set(test)
     return [i for members in by_class.values() for i in members if i not in chosen], sorted(test)
+
+
+# %% wrong="order" breaks="count" says="reckon with whole numbers"
+# Misunderstands: percent / 100 is an exact number.
+def shuffled(items, size, pick):
+    """The items in the order in which a shuffle buffer of `size` hands them out."""
+    buffer = []
+    for item in items:
+        if len(buffer) < size:
+            buffer.append(item)
+        else:
+            i = pick(size)
+            yield buffer[i]
+            buffer[i] = item
+    while buffer:
+        yield buffer.pop(pick(len(buffer)))
+
+
+def stratified(labels, chance, percent):
+    """(train, test): indices, with `percent` of each class in test."""
+    by_class = collections.defaultdict(list)
+    for i, label in enumerate(labels):
+        by_class[label].append(i)
+    test = []
+    for members in by_class.values():
+        n = len(members)
+        count = 0 if n == 1 else max(1, math.floor(percent / 100 * n + 0.5))
+        test += sorted(members, key=lambda i: chance[i])[:count]
+    chosen = set(test)
+    return [i for i in range(len(labels)) if i not in chosen], sorted(test)
+
+
+# %% wrong="order" breaks="count" says="reckon with whole numbers"
+# Misunderstands: n / 100 is an exact number.
+def shuffled(items, size, pick):
+    """The items in the order in which a shuffle buffer of `size` hands them out."""
+    buffer = []
+    for item in items:
+        if len(buffer) < size:
+            buffer.append(item)
+        else:
+            i = pick(size)
+            yield buffer[i]
+            buffer[i] = item
+    while buffer:
+        yield buffer.pop(pick(len(buffer)))
+
+
+def stratified(labels, chance, percent):
+    """(train, test): indices, with `percent` of each class in test."""
+    by_class = collections.defaultdict(list)
+    for i, label in enumerate(labels):
+        by_class[label].append(i)
+    test = []
+    for members in by_class.values():
+        n = len(members)
+        count = 0 if n == 1 else max(1, math.floor(n / 100 * percent + 0.5))
+        test += sorted(members, key=lambda i: chance[i])[:count]
+    chosen = set(test)
+    return [i for i in range(len(labels)) if i not in chosen], sorted(test)
 
 
 # %% right="order"
