@@ -380,11 +380,11 @@ print(raw[5]["text"][:90], "…")
 # - It returns a dict with three lists of one entry a piece, text by text, and nothing else: `"text"`; `"file"`, that of the text; `"part"`, the number of
 #   the piece in its text, from 0. <!-- rule: columns -->
 #
-# `keep(batch)` is a function for `filter`. `batch` is a dict with the list `"text"` of 1 to 40 strings. It returns a list with one Python `bool` for each text, in their
+# `keep(batch)` is a function for `filter`. `batch` is a dict with the list `"text"` of 1 to 40 strings. It returns a list with one `bool` (Python's or NumPy's) for each text, in their
 # order: True where all four hold, with `words = text.split()`.
 #
 # - There are 20 to 200 words, both ends included. <!-- rule: length -->
-# - The mean `len` of these words is from 3 to 10, both ends included. <!-- rule: mean -->
+# - The mean `len` of these words, marks included, is from 3 to 10, both ends included. <!-- rule: mean -->
 # - At least 80 % of the words hold a letter (a character for which `str.isalpha` is true). <!-- rule: letters -->
 # - At least two **different** ones of the eight stop words *the be to of and that have with* occur among
 #   `text.lower().split()`. <!-- rule: stops -->
@@ -485,7 +485,7 @@ def sentence(seed, count, kind):
     chance = random.Random(f"{seed} {count} {kind}")
     if kind in ("mean is 3", "mean below 3", "mean is 10", "mean above 10"):
         size = 3 if "3" in kind else 10
-        words = ["".join(chance.choice("abcdefgh") for _ in range(size)) for _ in range(count - 4)]
+        words = ["".join(chance.choice("abcdefgh") for _ in range(size - 1)) + chance.choice("abcdefgh,.)") for _ in range(count - 4)]
         words += {3: ["the", "and", "abc", "def"], 10: ["the", "and", "abcdefghijklmnopq", "abcdefghijklmnopq"]}[size]
         words[0] = words[0][:-1] if "below" in kind else words[0] + "z" * ("above" in kind)
     else:
