@@ -285,7 +285,12 @@ def file_contents(lines, odd_at, bad, odd_text, end, files, seed, other_letters=
 
 
 def two_calls(_lines, _at, _bad, _text, _end, _files, _seed, _calls, **_):
-    """Files for each call; in the second one they hold other rows, or as many letters of which some are others."""
+    """Files for each call; in the second one they hold other rows, as many letters of which some are others, or a line of the file before."""
+    if _calls == "two, a line moved on":
+        (name, content), (next_name, next_content), *rest = file_contents(_lines, _at, _bad, _text, _end, max(2, _files), _seed)
+        *kept, line = content.removesuffix("\n").split("\n")
+        before = "".join(f"{line}\n" for line in kept)
+        return [[(name, f"{before}{line}\n"), (next_name, next_content), *rest], [(name, before), (next_name, f"{line}\n{next_content}"), *rest]]
     first = file_contents(_lines, _at, _bad, _text, _end, _files, _seed)
     if _calls == "one":
         return [first]
@@ -307,7 +312,7 @@ with check.exercise("records"):
         "_end": cases.choice(True, False),
         "_files": cases.choice(1, 2, 4),
         "_seed": cases.integer(1, 10**6),
-        "_calls": cases.choice("one", "two", "two, of equal size"),
+        "_calls": cases.choice("one", "two", "two, of equal size", "two, a line moved on"),
         "contents": cases.derived(two_calls),
     }
     causes = {
