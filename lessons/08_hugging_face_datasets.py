@@ -138,16 +138,16 @@ print("the file says 'second version', the dataset says", after)
 
 # %% [markdown]
 # The path is the same, so the old rows come back. What the file holds is not among the arguments. There are two ways out: hand over something that
-# changes with the content (a digest, as one more argument of the generator), or do not go through the cache. One more thing to know: a list among `gen_kwargs` may be taken apart into shards, so that the generator is called once
-# for each entry. Do not count across them.
+# changes with the content (a digest, as one more argument of the generator), or do not go through the cache. One more thing to know: newer versions take a list among `gen_kwargs` apart into shards, also without `num_proc`, and call the generator
+# once for each entry. Do not count across them.
 #
 # ### Exercise 1 · Read raw files (`records`, 2 points, 30 minutes, difficulty 2 of 3)
 #
 # Write `load_records(paths, cache_dir)`. `paths` is a list of 1 to 4 paths (`str`) of JSON-lines files in UTF-8, with up to 60 lines each. `cache_dir` is the path of a folder
-# (`str`) where the library may keep what it likes; you may also leave it alone.
+# (`str`) for the library's cache, if you go through it.
 #
 # A line ends at `"\n"`, and only there. The last one may lack it. A line is **good** if it is a JSON object (a dict) whose
-# `"text"` is a string with at least one character that is no white space. Any other line is bad: blank, cut off, another JSON value, an object without such
+# `"text"` is a string with at least one character for which `str.isspace` is false (a `"-"` is enough). No object names a key twice, and a text can be encoded in UTF-8. Any other line is bad: blank, cut off, another JSON value, an object without such
 # a text.
 #
 # - It returns a `datasets.Dataset` with one row for each good line, file by file in the order of `paths`, in the order of the
@@ -251,7 +251,7 @@ BAD = {
     "other values": ["17", "null", '"text"', '["text"]', '[{"text": "x"}]', "true", '{"0": 1}'],
     "no text": ["{}", '{"Text": "x"}', '{"at": 3}'],
     "other texts": ['{"text": null}', '{"text": 5}', '{"text": ["a"]}', '{"text": {"a": "b"}}', '{"text": true}'],
-    "white text": ['{"text": ""}', '{"text": "  "}', '{"text": "\\n\\t"}'],
+    "white text": ['{"text": ""}', '{"text": "  "}', '{"text": "\\n\\t"}', '{"text": "\u2028\\u3000\u00a0"}'],
 }
 
 
@@ -264,7 +264,7 @@ def file_contents(lines, odd_at, bad, odd_text, end, files, seed, other_letters=
         for i in range(max(1, lines - 7 * place)):
             words = " ".join(chance.choice("for while if a class returns None naïve 漢字e af".split()) for _ in range(chance.randint(1, 8)))
             words = words.translate(str.maketrans("acef", "ACEF")) if other_letters else words
-            text = {"plain": words, "blanks around": f"  {words}\t", "line separator": f"{words}\u2028{words}", "next line": f"x\x85{words}\x1c.", "escaped": f'say "{words}"\n\\'}.get(odd_text, words)
+            text = {"plain": words, "blanks around": f"  {words}\t", "line separator": f"{words}\u2028{words}", "next line": f"x\x85{words}\x1c.", "escaped": f'say "{words}"\n\\', "one character": chance.choice("-?.0_–…七\u200b")}.get(odd_text, words)
             record = {"text": text}
             kind = odd_at if odd_at != "mixed" else chance.choice(["number", "missing", "null"])
             if kind == "number":
@@ -285,7 +285,12 @@ def file_contents(lines, odd_at, bad, odd_text, end, files, seed, other_letters=
 
 
 def two_calls(_lines, _at, _bad, _text, _end, _files, _seed, _calls, **_):
-    """Files for each call; in the second one they hold other rows, or as many letters of which some are others."""
+    """Files for each call; in the second one they hold other rows, as many letters of which some are others, or a line of the file before."""
+    if _calls == "two, a line moved on":
+        (name, content), (next_name, next_content), *rest = file_contents(_lines, _at, _bad, _text, _end, max(2, _files), _seed)
+        *kept, line = content.removesuffix("\n").split("\n")
+        before = "".join(f"{line}\n" for line in kept)
+        return [[(name, f"{before}{line}\n"), (next_name, next_content), *rest], [(name, before), (next_name, f"{line}\n{next_content}"), *rest]]
     first = file_contents(_lines, _at, _bad, _text, _end, _files, _seed)
     if _calls == "one":
         return [first]
@@ -303,11 +308,11 @@ with check.exercise("records"):
         "_lines": cases.size("lines"),
         "_at": cases.choice("mixed", "number", "missing", "null"),
         "_bad": cases.choice("all", *BAD),
-        "_text": cases.choice("plain", "blanks around", "line separator", "next line", "escaped", "carriage return"),
+        "_text": cases.choice("plain", "blanks around", "line separator", "next line", "escaped", "one character", "carriage return"),
         "_end": cases.choice(True, False),
         "_files": cases.choice(1, 2, 4),
         "_seed": cases.integer(1, 10**6),
-        "_calls": cases.choice("one", "two", "two, of equal size"),
+        "_calls": cases.choice("one", "two", "two, of equal size", "two, a line moved on"),
         "contents": cases.derived(two_calls),
     }
     causes = {
@@ -380,16 +385,16 @@ print(raw[5]["text"][:90], "…")
 # - It returns a dict with three lists of one entry a piece, text by text, and nothing else: `"text"`; `"file"`, that of the text; `"part"`, the number of
 #   the piece in its text, from 0. <!-- rule: columns -->
 #
-# `keep(batch)` is a function for `filter`. `batch` is a dict with the list `"text"` of 1 to 40 strings. It returns a list with one `bool` for each text, in their
+# `keep(batch)` is a function for `filter`. `batch` is a dict with the list `"text"` of 1 to 40 strings. It returns a list with one `bool` (Python's or NumPy's) for each text, in their
 # order: True where all four hold, with `words = text.split()`.
 #
 # - There are 20 to 200 words, both ends included. <!-- rule: length -->
-# - The mean number of characters of a word is from 3 to 10, both ends included. <!-- rule: mean -->
+# - The mean `len` of these words, marks included, is from 3 to 10, both ends included. <!-- rule: mean -->
 # - At least 80 % of the words hold a letter (a character for which `str.isalpha` is true). <!-- rule: letters -->
 # - At least two **different** ones of the eight stop words *the be to of and that have with* occur among
 #   `text.lower().split()`. <!-- rule: stops -->
 #
-# Each function earns half of the points.
+# The batches stay as they were. Each function earns half of the points.
 
 # %%
 STOPS = {"the", "be", "to", "of", "and", "that", "have", "with"}
@@ -485,7 +490,7 @@ def sentence(seed, count, kind):
     chance = random.Random(f"{seed} {count} {kind}")
     if kind in ("mean is 3", "mean below 3", "mean is 10", "mean above 10"):
         size = 3 if "3" in kind else 10
-        words = ["".join(chance.choice("abcdefgh") for _ in range(size)) for _ in range(count - 4)]
+        words = ["".join(chance.choice("abcdefgh") for _ in range(size - 1)) + chance.choice("abcdefgh,.)") for _ in range(count - 4)]
         words += {3: ["the", "and", "abc", "def"], 10: ["the", "and", "abcdefghijklmnopq", "abcdefghijklmnopq"]}[size]
         words[0] = words[0][:-1] if "below" in kind else words[0] + "z" * ("above" in kind)
     else:
@@ -655,7 +660,7 @@ plt.show()
 # `stratified(labels, chance, percent)` returns `(train, test)`, two lists of indices into `labels`. `labels` is a list of 1 to 400 whole numbers from 0 to 50, `chance` a list of as many
 # different floats, `percent` a whole number from 1 to 50.
 #
-# - Of a class with n items, `percent * n / 100` items are tested, rounded to the nearest whole number, halves upwards; but at least one item where n is 2 or
+# - Of a class with n items, `percent * n / 100` items are tested, rounded to the nearest whole number, halves upwards (29 % of 50 are 14.5, so 15); but at least one item where n is 2 or
 #   more. <!-- rule: count -->
 # - A class with one item has it in `train`. <!-- rule: single -->
 # - The items of a class with the smallest `chance` are tested. <!-- rule: chosen -->
@@ -790,14 +795,16 @@ def check_stratified():
     domain = {
         "_seed": cases.integer(1, 10**6),
         "_classes": cases.choice(4, 1, 2, 51),
-        "_first": cases.choice("even", "one large", "singles", "sorted", "each size", "halves"),
+        "_first": cases.choice("even", "one large", "singles", "sorted", "each size", "halves", "29 % of 50", "35 % of 90", "30 % of 205"),
         "labels": cases.derived(lambda _seed, _classes, _first, _many, **_: some_labels(_seed, _classes, _first, _many)),
         "chance": cases.derived(lambda labels, _seed, **_: [x / len(labels) for x in random.Random(_seed).sample(range(len(labels)), len(labels))]),
         "_percent": cases.choice(20, 1, 25, 50, 10, 30),
-        "percent": cases.derived(lambda _percent, _first, **_: {"each size": 43, "halves": 50}.get(_first, _percent)),
+        "percent": cases.derived(lambda _percent, _first, **_: {"each size": 43, "halves": 50, "29 % of 50": 29, "35 % of 90": 35, "30 % of 205": 30}.get(_first, _percent)),
     }
     domain = {"_many": cases.size("many"), **domain}
     causes = {
+        "29 % of 50 are 14.5, but `29 / 100 * 50` is a little less: reckon with whole numbers": split_with(count=lambda n, percent: 0 if n == 1 else max(1, math.floor(percent / 100 * n + 0.5))),
+        "30 % of 205 are 61.5, but `205 / 100 * 30` is a little less: reckon with whole numbers": split_with(count=lambda n, percent: 0 if n == 1 else max(1, math.floor(n / 100 * percent + 0.5))),
         "halves are rounded upwards, but Python's `round` goes to the even number": split_with(count=lambda n, percent: 0 if n == 1 else max(1, round(percent * n / 100))),
         "the number was cut off, not rounded": split_with(count=lambda n, percent: 0 if n == 1 else max(1, percent * n // 100)),
         "a class of two items or more has at least one in the test": split_with(count=lambda n, percent: 0 if n == 1 else (percent * n + 50) // 100),
@@ -810,7 +817,7 @@ def check_stratified():
 
 
 def some_labels(seed, classes, first, many):
-    """Labels with classes of all sizes; one that is large, some of a single item, sorted by class, or of 43, 1, 2, 3, … items."""
+    """Labels with classes of all sizes; one that is large, some of a single item, sorted by class, of 43, 1, 2, 3, … items, or of 50, 90 and 205."""
     chance = random.Random(seed)
     labels = [chance.randrange(classes) for _ in range(many)]
     if first == "one large":
@@ -819,6 +826,9 @@ def some_labels(seed, classes, first, many):
         labels = [min(i, 50) if i % 2 else 0 for i in range(many)]
     if first in ("each size", "halves"):  # 43 % of 43 items are 18.49, 50 % of 5 are 2.5
         labels = [size for size in (43, *range(1, 26)) for _ in range(size)][:many]
+        chance.shuffle(labels)
+    if "%" in first:  # exact halves that floats miss
+        labels = [size for size in (50, 90, 205) for _ in range(size)]
         chance.shuffle(labels)
     return sorted(labels, reverse=True) if first == "sorted" else labels
 
@@ -897,7 +907,7 @@ for name, labels in (("the library", split["test"]["label"][:]), ("you", [labell
 # - They are cut into blocks of `block` ids. Ids that do not fill a last block are dropped. `"input_ids"` of the result is the list of blocks (lists), perhaps
 #   none. <!-- rule: blocks -->
 # - `"position_ids"` has a number for each id, in blocks of the same form. In a document it counts 0, 1, 2, …, its end id included. <!-- rule: positions -->
-# - A block that begins in the middle of a document counts from 0 there, too: it cannot see what came before. <!-- rule: restart -->
+# - A block that begins in the middle of a document, or at its end id, counts from 0 there, too: it cannot see what came before. <!-- rule: restart -->
 # - The result is a dict with these two lists. <!-- rule: packed -->
 #
 # `completion_only(batch, limit, end)` is one, too. `batch` is a dict with the lists `"prompt"` (1 to 30 lists of 0 to 60 ids) and `"completion"` (as many lists of 1 to 60 ids). `limit` is
@@ -1206,7 +1216,7 @@ def shingle_values(text, size=3):
 # ### Exercise 5 · MinHash and clusters (`near_duplicates`, 4 points, 45 minutes, difficulty 3 of 3)
 #
 # `signature(values, a, b)` gives the MinHash signature of one text. `values` is an int64 array of 0 to 700 numbers from 0 to PRIME - 1 (numbers may repeat); `a` and `b` are int64 arrays of k numbers each, k from 1 to 130,
-# those of `a` from 1 to PRIME - 1, those of `b` from 0 to PRIME - 1. The arrays may have any strides.
+# those of `a` from 1 to PRIME - 1, those of `b` from 0 to PRIME - 1. The arrays need not be contiguous.
 #
 # - Number j of the result is the smallest of all `(a[j] * x + b[j]) % PRIME` for x in `values`. <!-- rule: minimum -->
 # - The products are exact (they fit into int64, not into int32 or into a float). <!-- rule: exact -->
@@ -1217,7 +1227,7 @@ def shingle_values(text, size=3):
 # on. `similarity(i, j)` gives the exact similarity of texts i and j (i is not j; the order does not matter): it reads both texts again, so it is dear. `threshold` is a float.
 #
 # - Two texts are candidates if in at least one band, the same band for both, all their numbers agree. <!-- rule: bands -->
-# - `similarity` is asked about candidates only, and about each pair at most once, in one of its two orders. A pair need not be asked about where the answer cannot change
+# - `similarity` is asked about candidates only, and about each pair at most once, where (i, j) and (j, i) are the same pair. A pair need not be asked about where the answer cannot change
 #   the result. <!-- rule: asked -->
 # - Candidates whose similarity is `threshold` or more belong together. <!-- rule: threshold -->
 # - Whoever belongs together with a member of a cluster is in that cluster, too. So two texts of one cluster need not be similar themselves. <!-- rule: chains -->
@@ -1535,41 +1545,38 @@ plt.show()
 #
 # ### Exercise 6 · Personal data (`personal`, 3 points, 40 minutes, difficulty 2 of 3)
 #
-# Write `find_personal(text)`. `text` is a string of up to 600 characters of English prose with 0 to 6 items. It returns a list of tuples `(kind, start, end)`, such that `text[start:end]` is the
+# Write `find_personal(text)`. `text` is a string of 1 to 600 characters of English prose in ASCII with 0 to 6 items. It returns a list of tuples `(kind, start, end)`, such that `text[start:end]` is the
 # item, and kind one of these:
 #
-# - `"email"`: `local@domain`. The local part is one or more ASCII letters, digits or `. _ % + -`. The domain is two or more parts of ASCII letters, digits and hyphens, joined by dots, the last of two or more letters
-#   alone. Not one: `root@localhost`, `pip@24.0`, `x@y.z`, `@app.route`. <!-- rule: email -->
-# - `"ip"`: four whole numbers from 0 to 255, joined by dots. Not one: `256.1.1.1`, `1.2.3`. <!-- rule: ip -->
-# - `"phone"`, first form: `+` and then 8 to 15 digits, in one group or in several with a single blank or hyphen between two groups, as `+44 20 7946 0958` or `+1-555-012-3456`. Not one:
-#   `+12 345`. <!-- rule: international -->
-# - `"phone"`, second form: ten digits as `555-012-3456`, `555.012.3456` or `(555) 012-3456`. Not one: `5550123456`, `2026-11-30`. <!-- rule: national -->
-# - An item is not part of something longer: directly before and behind it stands no letter and no digit, and no hyphen or dot that joins it to a further letter or digit. So `1.2.3.4.5` and
-#   `1555-012-34567` hold none. But an item may stand in brackets or before a full stop. <!-- rule: whole -->
+# - `"email"`: `local@domain`. The local part has 1 to 20 letters, digits or `. _ % + -`. The domain has two to four parts of 1 to 10 letters, digits or hyphens, joined by dots, the last of 2 to 10 letters
+#   alone. The local part and each part of the domain begin and end with a letter or digit. Not one: `root@localhost`, `pip@24.10`, `x@y.z`, `x@host.net1`, `@app.route`. <!-- rule: email -->
+# - `"ip"`: four whole numbers from 0 to 255, joined by dots (none has a zero in front). Not one: `256.1.1.1`, `1.2.3`. <!-- rule: ip -->
+# - `"phone"`, first form: `+` and then 8 to 15 digits, in one to six groups with a single blank or hyphen between two groups, as `+44 20 7946 0958` or `+1-555 0123456`. Not one:
+#   `+12 345`, `+1234567890123456`. <!-- rule: international -->
+# - `"phone"`, second form: ten digits as `555-012-3456`, `555.012.3456` or `(555) 012-3456`. Not one: `5550123456`, `555-012.3456`, `(555)012-3456`, `2026-11-30`. <!-- rule: national -->
+# - An item is not part of something longer: directly before and behind it stands no letter and no digit, and no hyphen or dot that joins it to a further letter or digit. So `1.2.3.4.5`, `v1.2.3.4`, `web-1.2.3.4`,
+#   `1.2.3.4-rc2`, `1555-012-34567`, `978-555-012-3456`, `555-012-3456-x`, `+12345678x` and `ada@example.org-1` hold none. <!-- rule: whole -->
 # - Items do not overlap: what lies in an item of the first form is not one more of the second. <!-- rule: overlap -->
 # - The tuples come in the order of `start`. <!-- rule: ordered -->
 #
-# Where an item or something like it ends, no further number follows: the next word begins with a letter. Your function is tried on several hundred texts. For each kind precision and recall must both be at least 0.95 (an item counts as found where kind, start
-# and end are right); each kind earns a third of the points. Every form and every look-alike named above is frequent enough to matter.
+# Items and look-alikes stand between blanks, in round brackets, before one of `. , ;`, or at an end of the text; at least one word of letters stands between two. Your function is tried on several hundred texts.
+# For each kind precision and recall must both be at least 0.98 (an item counts as found where kind, start and end are right); each kind earns a third of the points. Every form and every look-alike named above
+# is frequent enough to matter.
 
 
 # %% exercise="personal" minutes=40 difficulty=2
-### BEGIN SOLUTION
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-### END SOLUTION
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
     ### BEGIN SOLUTION
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -1577,45 +1584,80 @@ def find_personal(text):
 
 
 # %% tests="personal" points=3
+def part(chance, size, inner):
+    """A part of an address: letters and digits, and between its ends `inner`, too."""
+    ends = "abcdefghijklmnopqrstuvwxyzABCXYZ0123456789"
+    return "".join(chance.choice(ends + inner * 3 if 0 < i < size - 1 else ends) for i in range(size))
+
+
+def in_groups(chance, most=6, marks=" -"):
+    """The first form of a number: 8 to 15 digits in one to `most` groups."""
+    count = chance.randint(8, 15)
+    cuts = set(chance.sample(range(1, count), chance.randint(1, most) - 1))
+    return "+" + "".join(chance.choice(marks) * (i in cuts) + str(chance.randrange(i == 0, 10)) for i in range(count))
+
+
 def item(kind, chance):
-    """An item, or something like one (then None as kind), and which form it has."""
+    """An item, or something like one (then None as kind)."""
     d = lambda n: "".join(chance.choice("0123456789") for _ in range(n))
     word = lambda: "".join(chance.choice("abcdefghijklmnop") for _ in range(chance.randint(3, 7)))
     number = lambda: str(chance.choice([0, 1, 9, 10, 99, 100, 199, 200, 249, 250, 255, chance.randrange(256)]))
     ip = lambda: ".".join(number() for _ in range(4))
+    other_ip = lambda place, value: ".".join(str(value) if i == place else number() for i in range(4))
+    national = lambda: chance.choice([f"{d(3)}-{d(3)}-{d(4)}", f"{d(3)}.{d(3)}.{d(4)}"])
+    last = lambda size: "".join(chance.choice("abcdefghijklmnopABC") for _ in range(size))
+    domain = lambda parts: "".join(part(chance, chance.randint(1, 10), "-") + "." for _ in range(parts - 1)) + last(chance.choice([2, 3, 4, 5, 6, 10]))
     real = {
         "email": [
-            lambda: f"{word()}@{word()}.com",
             lambda: f"{word()}.{word()}@{word()}.org",
-            lambda: f"{word()}+{d(2)}@{word()}.net",
-            lambda: f"{word()}_{d(1)}@{word()}-{d(1)}.{word()}.co.uk",
             lambda: f"{word().title()}@{word().upper()}.INFO",
-            lambda: f"{word()}%{word()}-x@mail{d(2)}.example.edu",
+            lambda: f"{word()}+{d(2)}@{word()}-{d(1)}.{word()}.co.uk",
+            lambda: f"{part(chance, chance.choice([1, 1, 2, 20]), '._%+-')}@{domain(2)}",
+            lambda: f"{part(chance, chance.randint(8, 20), '._%+-')}@{domain(chance.choice([2, 3, 4]))}",
+            lambda: f"{word()}@{word()}.{last(chance.randint(5, 10))}",
         ],
         "ip": [ip, ip, lambda: f"{d(1)}.{d(1)}.{d(1)}.{d(1)}", lambda: "255.255.255.255", lambda: f"192.0.2.{number()}"],
         "phone": [
-            lambda: f"+{chance.randint(10, 99)} {d(2)} {d(4)} {d(4)}",
+            lambda: in_groups(chance),
+            lambda: in_groups(chance),
+            lambda: in_groups(chance),
             lambda: f"+1-555-{d(3)}-{d(4)}",
             lambda: f"+1 555-{d(3)}-{d(4)}",
-            lambda: f"+{chance.randint(1, 9)}{d(7)}",
-            lambda: f"+{chance.randint(1, 9)}{d(10)}",
-            lambda: f"+{chance.randint(1, 9)}{d(14)}",
+            lambda: f"+{chance.randint(1, 9)}{d(chance.choice([7, 14]))}",
             lambda: f"{d(3)}-{d(3)}-{d(4)}",
             lambda: f"{d(3)}.{d(3)}.{d(4)}",
             lambda: f"({d(3)}) {d(3)}-{d(4)}",
         ],
     }
     like = {
-        "email": [lambda: f"{word()}@localhost", lambda: f"{word()}@{d(2)}.0", lambda: f"{word()}@{word()}.{chance.choice('abc')}", lambda: f"@{word()}.{word()}"],
-        "ip": [lambda: f"{chance.choice([256, chance.randint(257, 299)])}.{ip().split('.', 1)[1]}", lambda: f"{ip().rsplit('.', 1)[0]}.{chance.choice([256, chance.randint(257, 999)])}", lambda: ip().rsplit(".", 1)[0], lambda: f"{ip()}.{number()}", lambda: f"v{ip()}"],
+        "email": [
+            lambda: f"{word()}@localhost",
+            lambda: f"{word()}@{d(2)}.{chance.choice(['0', '10'])}",
+            lambda: f"{word()}@{word()}.{chance.choice('abc')}",
+            lambda: f"{word()}@{word()}.{chance.choice(['n', 'net', 'com'])}{d(1)}",
+            lambda: f"@{word()}.{word()}",
+            lambda: f"{word()}@{word()}.org-{chance.choice('1x')}",
+        ],
+        "ip": [
+            lambda: other_ip(chance.choice([0, 3]), chance.choice([256, chance.randint(257, 999)])),
+            lambda: other_ip(chance.choice([1, 2]), chance.choice([256, chance.randint(257, 999)])),
+            lambda: ip().rsplit(".", 1)[0],
+            lambda: f"{ip()}.{number()}",
+            lambda: f"v{ip()}",
+            lambda: f"{word()}-{ip()}",
+            lambda: f"{ip()}-rc{d(1)}",
+        ],
         "phone": [
-            lambda: f"+{d(2)} {d(3)}",
-            lambda: f"+{d(2)} {d(5)}",
+            lambda: f"+{d(2)} {d(chance.choice([3, 5]))}",
             lambda: f"+{chance.randint(1, 9)}{d(15)}",
             lambda: d(10),
+            lambda: chance.choice([f"{d(3)}-{d(3)}.{d(4)}", f"{d(3)}.{d(3)}-{d(4)}"]),
+            lambda: f"({d(3)}){d(3)}-{d(4)}",
             lambda: f"20{d(2)}-11-30",
             lambda: f"1{d(3)}-{d(3)}-{d(5)}",
             lambda: f"978-{d(3)}-{d(3)}-{d(4)}",
+            lambda: f"{national()}-x",
+            lambda: f"{in_groups(chance, most=1)}x",
         ],
     }
     true = chance.random() < 0.6
@@ -1630,11 +1672,11 @@ def personal_texts(seed, count):
         for _ in range(chance.choice([0, 1, 1, 2, 3, 4, 6])):
             kind, value = item(chance.choice(["email", "ip", "phone"]), chance)
             lead, tail = chance.choice([("write to ", " today"), ("see (", ") there"), ("or ", ", perhaps"), ("use ", "."), ("from ", "; then"), ("ask: ", "")])
-            text += lead
+            text += lead if text or "(" in lead or chance.random() < 0.5 else ""
             if kind:
                 items.append((kind, len(text), len(text) + len(value)))
             text += value + tail + chance.choice([" and ", "\n", " "])
-        made.append((text if items and text.strip() else text + "nothing here", items))
+        made.append((text.rstrip() if chance.random() < 0.5 and text.strip() else text + "nothing here", items))
     return sorted(made, key=lambda pair: len(pair[0]))
 
 
@@ -1655,9 +1697,9 @@ def check_kind(kind):
             false += [(text[start:end], text) for _, start, end in mine if (kind, start, end) not in true or mine.count((kind, start, end)) > 1]
     recall, precision = hits / count, hits / max(hits + len(false), 1)
     for name, value, wrong, word in (("recall", recall, missed, "missed"), ("precision", precision, false, "falsely found")):
-        if value < 0.95:
+        if value < 0.98:
             examples = "; ".join(f"{one!r} in {text[max(0, text.find(one) - 12) : text.find(one) + len(one) + 12]!r}" for one, text in wrong[:3])
-            check.true(False, f"the {name} for {kind} is {value:.2f}, expected at least 0.95. Of {count} items {len(missed)} were missed, and {len(false)} falsely found. Some {word}: {examples}")
+            check.true(False, f"the {name} for {kind} is {value:.3f}, expected at least 0.98. Of {count} items {len(missed)} were missed, and {len(false)} falsely found. Some {word}: {examples}")
 
 
 with check.exercise("personal"):
@@ -1892,14 +1934,14 @@ for name, sides in (("row by row", by_row), ("cluster by cluster", by_cluster)):
 #
 # ### Exercise 8 · Test a splitter (`check_split`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# Somebody hands you a function `split(texts, percent, seed)`. `texts` is a list of 20 to 60 strings, of which each comes at most three times; `percent` is from 10 to 50, `seed` from 0 to 9. It returns `(train, test)`, two lists of indices into `texts`, in
-# any order. It promises:
+# Somebody hands you a function `split(texts, percent, seed)`. `texts` is a list of 20 to 60 strings, of which at most three are equal to each other in the sense of the second promise; `percent` is a whole number from 10 to 50, `seed` from
+# 0 to 9. It returns `(train, test)`, two lists of indices into `texts`, in any order, and leaves `texts` as it is. It promises:
 #
 # - Each index is in exactly one of the two lists, and there once. <!-- rule: cover -->
 # - Texts that are **equal**, that is, for which `" ".join(text.lower().split())` is the same, are on the same side. <!-- rule: together -->
 # - `test` has at least `percent` % of the texts, and at most two more than the smallest number that is enough. <!-- rule: size -->
 # - The same arguments give the same two sets of indices in each call. <!-- rule: repeat -->
-# - The seeds 0 to 9 do not all give the same test set. Two of them may. <!-- rule: seeded -->
+# - For the same texts and percentage, the seeds 0 to 9 give at least two different test sets. <!-- rule: seeded -->
 #
 # Write `check_split(split)`, which calls `split` with texts of your choice:
 #
@@ -1907,7 +1949,7 @@ for name, sides in (("row by row", by_row), ("cluster by cluster", by_cluster)):
 #   rare. <!-- rule: raises -->
 # - It raises nothing if all promises are kept. <!-- rule: no_false_alarm -->
 #
-# Your points are the share of the faulty splitters that you catch; a right one that you reject costs all.
+# A few hundred calls of `split` are enough. Your points are the share of the faulty splitters that you catch; a right one that you reject costs all.
 
 
 # %% exercise="check_split" minutes=30 difficulty=2
@@ -1943,7 +1985,10 @@ def enough_for(n, percent):
 
 
 def splitting(equal=same_words, enough=enough_for, seeded=lambda seed: seed, change=lambda train, test, **case: (train, test), together=3, fill=lambda group, missing: group):
-    """A splitter that shuffles groups of equal texts and fills the test set; each argument changes one step."""
+    """A splitter that shuffles groups of equal texts and fills the test set; each argument changes one step.
+
+    Seeds 2 k and 2 k + 1 fill it from the two ends of one order, so that their test sets differ for certain: at most 32 of 60 are tested.
+    """
     calls = itertools.count()
 
     def split(texts, percent, seed):
@@ -1955,7 +2000,8 @@ def splitting(equal=same_words, enough=enough_for, seeded=lambda seed: seed, cha
                 key += "+"
             groups[key].append(i)
         need, test = enough(len(texts), percent), []
-        order = sorted((group for group in groups.values() if group), key=lambda group: random.Random(f"{seeded(seed)} {group[0]} 1").random())
+        shuffle, reverse = divmod(int(seeded(seed)), 2)
+        order = sorted((group for group in groups.values() if group), key=lambda group: random.Random(f"{shuffle} {group[0]} 1").random(), reverse=reverse)
         for group in order:
             if len(test) < need:
                 test += fill(group, need - len(test))
@@ -2000,7 +2046,7 @@ with check.exercise("check_split"):
         "has two splits in all": splitting(seeded=lambda seed: seed // 5),
         "has one split for all seeds but one": splitting(seeded=lambda seed: seed == 4),
         "gives its lists in another order in each call": splitting(change=lambda train, test, call, **_: (train[::-1], test[::-1]) if call % 2 else (train, test)),
-        "prefers large groups": splitting(seeded=lambda seed: 7 * seed + 3, fill=lambda group, missing: group),
+        "shuffles in other ways": splitting(seeded=lambda seed: seed + 30),
     }
     wrong |= {
         "takes texts for equal only where each letter is": splitting(equal=str),

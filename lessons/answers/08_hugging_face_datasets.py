@@ -393,6 +393,90 @@ def load_records(paths, cache_dir):
     return list(rows(paths, ""))
 
 
+# %% wrong="records" breaks="rows" says="rows"
+# Misunderstands: a text without a letter or digit is no text.
+def load_records(paths, cache_dir):
+    """The good lines of JSON-lines files as a Dataset with the columns of FEATURES."""
+
+    def rows(paths, digest):
+        for path in paths:
+            with open(path, encoding="utf-8", newline="\n") as file:
+                for number, line in enumerate(file, 1):
+                    try:
+                        record = json.loads(line)
+                    except ValueError:
+                        continue
+                    text = record.get("text") if isinstance(record, dict) else None
+                    if isinstance(text, str) and re.search(r"\w", text):
+                        yield {"text": text, "at": record.get("at"), "file": Path(path).name, "line": number}
+
+    digest = hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in paths)).hexdigest()
+    return Dataset.from_generator(rows, features=FEATURES, gen_kwargs={"paths": paths, "digest": digest}, cache_dir=cache_dir)
+
+
+# %% wrong="records" breaks="rows" says="rows"
+# Misunderstands: a text has more than one character.
+def load_records(paths, cache_dir):
+    """The good lines of JSON-lines files as a Dataset with the columns of FEATURES."""
+
+    def rows(paths, digest):
+        for path in paths:
+            with open(path, encoding="utf-8", newline="\n") as file:
+                for number, line in enumerate(file, 1):
+                    try:
+                        record = json.loads(line)
+                    except ValueError:
+                        continue
+                    text = record.get("text") if isinstance(record, dict) else None
+                    if isinstance(text, str) and len(text.strip()) > 1:
+                        yield {"text": text, "at": record.get("at"), "file": Path(path).name, "line": number}
+
+    digest = hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in paths)).hexdigest()
+    return Dataset.from_generator(rows, features=FEATURES, gen_kwargs={"paths": paths, "digest": digest}, cache_dir=cache_dir)
+
+
+# %% wrong="records" breaks="bad" says="rows"
+# Misunderstands: blanks, tabs and line ends are all the white space there is.
+def load_records(paths, cache_dir):
+    """The good lines of JSON-lines files as a Dataset with the columns of FEATURES."""
+
+    def rows(paths, digest):
+        for path in paths:
+            with open(path, encoding="utf-8", newline="\n") as file:
+                for number, line in enumerate(file, 1):
+                    try:
+                        record = json.loads(line)
+                    except ValueError:
+                        continue
+                    text = record.get("text") if isinstance(record, dict) else None
+                    if isinstance(text, str) and text.strip(" \t\r\n"):
+                        yield {"text": text, "at": record.get("at"), "file": Path(path).name, "line": number}
+
+    digest = hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in paths)).hexdigest()
+    return Dataset.from_generator(rows, features=FEATURES, gen_kwargs={"paths": paths, "digest": digest}, cache_dir=cache_dir)
+
+
+# %% wrong="records" breaks="fresh" says="rows"
+# Misunderstands: what all files hold together says enough, one behind the other.
+def load_records(paths, cache_dir):
+    """The good lines of JSON-lines files as a Dataset with the columns of FEATURES."""
+
+    def rows(paths, digest):
+        for path in paths:
+            with open(path, encoding="utf-8", newline="\n") as file:
+                for number, line in enumerate(file, 1):
+                    try:
+                        record = json.loads(line)
+                    except ValueError:
+                        continue
+                    text = record.get("text") if isinstance(record, dict) else None
+                    if isinstance(text, str) and text.strip():
+                        yield {"text": text, "at": record.get("at"), "file": Path(path).name, "line": number}
+
+    digest = hashlib.sha256(b"".join(Path(path).read_bytes() for path in paths)).hexdigest()
+    return Dataset.from_generator(rows, features=FEATURES, gen_kwargs={"paths": paths, "digest": digest}, cache_dir=cache_dir)
+
+
 # %% right="records"
 # Columns, `split` at the line end, and no cache.
 def load_records(paths, cache_dir):
@@ -1115,6 +1199,35 @@ def keep(batch):
     return [good(text) for text in batch["text"]]
 
 
+# %% wrong="batched" breaks="mean" says="keep"
+# Misunderstands: marks do not count for the length of a word.
+def chunk(batch, size):
+    """For map(batched=True): the pieces of `size` words of each text, as {"text", "file", "part"}."""
+    out = {"text": [], "file": [], "part": []}
+    for text, file in zip(batch["text"], batch["file"]):
+        words = text.split()
+        for part, start in enumerate(range(0, len(words), size)):
+            out["text"].append(" ".join(words[start : start + size]))
+            out["file"].append(file)
+            out["part"].append(part)
+    return out
+
+
+def keep(batch):
+    """For filter(batched=True): one bool a text, True where it reads like prose."""
+
+    def good(text):
+        words = text.split()
+        return (
+            20 <= len(words) <= 200
+            and 3 <= sum(len(w.strip('.,()')) for w in words) / len(words) <= 10
+            and sum(any(map(str.isalpha, word)) for word in words) / len(words) >= 0.8
+            and len(STOPS & set(text.lower().split())) >= 2
+        )
+
+    return [good(text) for text in batch["text"]]
+
+
 # %% right="batched"
 # Lists of rows, turned into columns.
 def chunk(batch, size):
@@ -1807,6 +1920,66 @@ def stratified(labels, chance, percent):
         test += sorted(members, key=lambda i: chance[i])[:count]
     chosen = set(test)
     return [i for members in by_class.values() for i in members if i not in chosen], sorted(test)
+
+
+# %% wrong="order" breaks="count" says="reckon with whole numbers"
+# Misunderstands: percent / 100 is an exact number.
+def shuffled(items, size, pick):
+    """The items in the order in which a shuffle buffer of `size` hands them out."""
+    buffer = []
+    for item in items:
+        if len(buffer) < size:
+            buffer.append(item)
+        else:
+            i = pick(size)
+            yield buffer[i]
+            buffer[i] = item
+    while buffer:
+        yield buffer.pop(pick(len(buffer)))
+
+
+def stratified(labels, chance, percent):
+    """(train, test): indices, with `percent` of each class in test."""
+    by_class = collections.defaultdict(list)
+    for i, label in enumerate(labels):
+        by_class[label].append(i)
+    test = []
+    for members in by_class.values():
+        n = len(members)
+        count = 0 if n == 1 else max(1, math.floor(percent / 100 * n + 0.5))
+        test += sorted(members, key=lambda i: chance[i])[:count]
+    chosen = set(test)
+    return [i for i in range(len(labels)) if i not in chosen], sorted(test)
+
+
+# %% wrong="order" breaks="count" says="reckon with whole numbers"
+# Misunderstands: n / 100 is an exact number.
+def shuffled(items, size, pick):
+    """The items in the order in which a shuffle buffer of `size` hands them out."""
+    buffer = []
+    for item in items:
+        if len(buffer) < size:
+            buffer.append(item)
+        else:
+            i = pick(size)
+            yield buffer[i]
+            buffer[i] = item
+    while buffer:
+        yield buffer.pop(pick(len(buffer)))
+
+
+def stratified(labels, chance, percent):
+    """(train, test): indices, with `percent` of each class in test."""
+    by_class = collections.defaultdict(list)
+    for i, label in enumerate(labels):
+        by_class[label].append(i)
+    test = []
+    for members in by_class.values():
+        n = len(members)
+        count = 0 if n == 1 else max(1, math.floor(n / 100 * percent + 0.5))
+        test += sorted(members, key=lambda i: chance[i])[:count]
+    chosen = set(test)
+    return [i for i in range(len(labels)) if i not in chosen], sorted(test)
 
 
 # %% right="order"
@@ -3520,19 +3693,17 @@ def clusters(signatures, bands, similarity, threshold):
 
 # %% wrong="personal" breaks="email" says="the recall for email"
 # Misunderstands: a domain has two parts.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+\.[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+\.[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3540,19 +3711,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="the recall for email"
 # Misunderstands: an address has letters, digits and dots.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9.]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9.]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3560,19 +3729,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="the recall for email"
 # Misunderstands: addresses are written small.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[a-z0-9._%+-]+@(?:[a-z0-9-]+\.)+[a-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[a-z0-9._%+-]+@(?:[a-z0-9-]+\.)+[a-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3580,19 +3747,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="the precision for email"
 # Misunderstands: what has an @ is an address.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]*[A-Za-z0-9]" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]*[A-Za-z0-9]" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3600,19 +3765,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="the precision for email"
 # Misunderstands: the last part may have one letter.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]+" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]+" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3620,19 +3783,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="email"
 # Misunderstands: an address ends at a blank.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = r"[^\s@]+@[^\s@]+\.[^\s@]+"
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3640,19 +3801,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="email" says="the recall for email"
 # Misunderstands: the last part has two or three letters.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,3}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,3}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3660,19 +3819,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="ip" says="the precision for ip"
 # Misunderstands: four numbers are an address.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if True:
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3680,19 +3837,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="ip" says="ip"
 # Misunderstands: a number of an address has at most three digits, and 255 is too large.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) < 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3700,19 +3855,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="ip" says="the precision for ip"
 # Misunderstands: versions are addresses, too.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){2,3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){2,3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3720,19 +3873,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="whole" says="the precision for ip"
 # Misunderstands: `\b` marks the ends of an address.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = r"\b\d{1,3}(?:\.\d{1,3}){3}\b"
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3740,19 +3891,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="whole" says="the precision for phone"
 # Misunderstands: a number ends where the pattern ends.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})")
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})"
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3760,19 +3909,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="whole" says="the recall for"
 # Misunderstands: an item stands between blanks.
-BEFORE, BEHIND = r"(?<!\S)", r"(?!\S)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<!\S)", r"(?!\S)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3780,19 +3927,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="whole" says="the recall for"
 # Misunderstands: nothing but a blank or the end may follow, not a full stop.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@.-])"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@.-])"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3800,19 +3945,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="international" says="the recall for phone"
 # Misunderstands: a + is followed by one group.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3820,19 +3963,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="international" says="the recall for phone"
 # Misunderstands: groups are parted by blanks.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?: \d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?: \d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3840,19 +3981,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="international" says="the precision for phone"
 # Misunderstands: what begins with + is a number.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if True:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3860,19 +3999,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="international" says="the precision for phone"
 # Misunderstands: there is no largest number of digits.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])):
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3880,19 +4017,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="international" says="phone"
 # Misunderstands: 8 to 15 characters.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= len(match[0]) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3900,19 +4035,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="national" says="the recall for phone"
 # Misunderstands: a number has hyphens.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3920,19 +4053,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="national" says="the recall for phone"
 # Misunderstands: brackets are no part of a number.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3940,19 +4071,17 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="national" says="the precision for phone"
 # Misunderstands: ten digits are a number.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\d{10}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\d{10}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found, key=lambda item: item[1])
@@ -3960,41 +4089,37 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="overlap" says="the precision for phone"
 # Misunderstands: both forms are looked for, one after the other.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-NATIONAL = re.compile(r"(?<![\w.%+@-])(?:\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})(?![\w@-]|\.\w)")
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    national = r"(?<![\w.%+@-])(?:\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})(?![\w@-]|\.\w)"
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
-    found += [("phone", *match.span()) for match in NATIONAL.finditer(text) if ("phone", *match.span()) not in found]
+    found += [("phone", *match.span()) for match in re.finditer(national, text) if ("phone", *match.span()) not in found]
     return sorted(found, key=lambda item: item[1])
 
 
 # %% wrong="personal" breaks="ordered" says="not in the order of start"
 # Misunderstands: kind after kind.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return found
@@ -4002,22 +4127,398 @@ def find_personal(text):
 
 # %% wrong="personal" breaks="ordered" says="not in the order of start"
 # Misunderstands: sorted tuples are in order.
-BEFORE, BEHIND = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
-EMAIL = re.compile(BEFORE + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + BEHIND)
-IP = re.compile(BEFORE + r"\d{1,3}(?:\.\d{1,3}){3}" + BEHIND)
-PHONE = re.compile(BEFORE + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + BEHIND)
-
-
 def find_personal(text):
     """All personal data in a text, as (kind, start, end) in the order of start."""
-    found = [("email", *match.span()) for match in EMAIL.finditer(text)]
-    for match in IP.finditer(text):
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
         if all(int(number) <= 255 for number in match[0].split(".")):
             found.append(("ip", *match.span()))
-    for match in PHONE.finditer(text):
+    for match in re.finditer(phone, text):
         if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
             found.append(("phone", *match.span()))
     return sorted(found)
+
+
+# %% wrong="personal" breaks="email" says="the recall for email"
+# Misunderstands: the last part of a domain has two to four letters.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,4}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="email" says="the precision for email"
+# Misunderstands: digits may end a domain, too.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z0-9]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="email" says="the recall for email"
+# Misunderstands: a local part begins with a letter.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="email" says="the recall for email"
+# Misunderstands: a local part has two characters at least.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]{2,}@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="email" says="the recall for email"
+# Misunderstands: a part of a domain begins with a letter.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z][A-Za-z0-9-]*\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for email"
+# Misunderstands: a hyphen ends an address like a bracket.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w@]|\.\w)"
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for ip"
+# Misunderstands: only a dot makes four numbers part of something longer, a hyphen ends them like a bracket.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\w)"
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for ip"
+# Misunderstands: a hyphen before four numbers does not matter.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = r"(?<![\w.%+@])\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for ip"
+# Misunderstands: a hyphen behind four numbers does not matter.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}(?![\w@]|\.\w)"
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for phone"
+# Misunderstands: only digits make a number longer.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = r"(?<![\d.+-])(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})(?!-?\d)"
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the precision for phone"
+# Misunderstands: a hyphen behind a number does not matter.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})(?!\w|\.\w)"
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="international" says="the recall for phone"
+# Misunderstands: a country code and at most three groups.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+){0,3}|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="international" says="the recall for phone"
+# Misunderstands: at most five groups.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+){0,4}|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="international" says="the recall for phone"
+# Misunderstands: a group has two digits at least.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d{2,})*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="international" says="the recall for phone"
+# Misunderstands: all marks between groups are the same.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:(?: \d+)*|(?:-\d+)*)|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="international" says="the recall for phone"
+# Misunderstands: a country code has one to three digits.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d{1,3}(?:[ -]\d+)+|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="national" says="the precision for phone"
+# Misunderstands: hyphens and dots may be mixed.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}[-.]\d{3}[-.]\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="national" says="the precision for phone"
+# Misunderstands: the blank behind the bracket may be missing.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) ?\d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="ip" says="the precision for ip"
+# Misunderstands: the first and last number are looked at, not those between.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")[::3]):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="ip" says="the precision for ip"
+# Misunderstands: 256 is one of them.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<![\w.%+@-])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 256 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
+
+
+# %% wrong="personal" breaks="whole" says="the recall for"
+# Misunderstands: an item stands behind a blank or bracket, so never at the beginning.
+def find_personal(text):
+    """All personal data in a text, as (kind, start, end) in the order of start."""
+    before, behind = r"(?<=[\s(])", r"(?![\w@-]|\.\w)"
+    email = before + r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}" + behind
+    ip = before + r"\d{1,3}(?:\.\d{1,3}){3}" + behind
+    phone = before + r"(?:\+\d+(?:[ -]\d+)*|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}|\(\d{3}\) \d{3}-\d{4})" + behind
+    found = [("email", *match.span()) for match in re.finditer(email, text)]
+    for match in re.finditer(ip, text):
+        if all(int(number) <= 255 for number in match[0].split(".")):
+            found.append(("ip", *match.span()))
+    for match in re.finditer(phone, text):
+        if match[0][0] != "+" or 8 <= sum(map(str.isdigit, match[0])) <= 15:
+            found.append(("phone", *match.span()))
+    return sorted(found, key=lambda item: item[1])
 
 
 # %% right="personal"
