@@ -49,8 +49,8 @@ def placed():
         if not re.search("^# honest$", attack.source, re.M):
             own = made_for[attack.lesson].exercise(attack.exercise)
             text += "".join(f"\n{name} = globals().get({sorted(own.names)[0]!r})" for name in sorted(exercise.names - own.names))
-            # Where the lesson's functions have the same names, the attack's honest ones stand for them.
-            deserves = exercise.points * attack.deserves / own.points if exercise.names == own.names else 0.0
+            # Where functions of the lesson have the same names, the attack's honest ones stand for them, in whichever cell.
+            deserves = sum(e.points for e in lesson.exercises if e.names == own.names) * attack.deserves / own.points
         yield f"m{number}_{attack.theme}_{attack.name}", lesson, exercise, text, float("inf") if attack.known else deserves
 
 
