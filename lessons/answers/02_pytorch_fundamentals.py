@@ -20,7 +20,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
 
-# %% wrong="patches" breaks="view, strides" says="which of your steps copies"
+# %% wrong="patches" breaks="view, rows" says="which of your steps copies"
 # Misunderstands: `contiguous` tidies a tensor up in place.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -31,7 +31,7 @@ def to_tokens(patches):
     return patches.view(len(patches) * patches.shape[1], -1) / 255
 
 
-# %% wrong="patches" breaks="parts" says="take strides from the tensor"
+# %% wrong="patches" breaks="grid" says="take strides from the tensor"
 # Misunderstands: strides follow from the shape, so they can be computed from it.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -45,7 +45,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
 
-# %% wrong="patches" breaks="float32, scale" says="leaves the integers"
+# %% wrong="patches" breaks="scale" says="leaves the integers"
 # Misunderstands: a picture that was scaled to 0..1 can go back to the dtype it had.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -56,7 +56,7 @@ def to_tokens(patches):
     return (patches.flatten(0, 1).flatten(1) / 255).to(patches.dtype)
 
 
-# %% wrong="patches" breaks="strides" says="use .reshape(...) instead"
+# %% wrong="patches" breaks="rows" says="use .reshape(...) instead"
 # Misunderstands: `view` works on any tensor.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -110,7 +110,7 @@ def to_tokens(patches):
     return (patches.flatten(0, 1).flatten(1) / 255).squeeze()
 
 
-# %% wrong="patches" breaks="float32" says="lead to float64"
+# %% wrong="patches" breaks="scale" says="lead to float64"
 # Misunderstands: more digits cannot be wrong.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -156,7 +156,7 @@ def to_tokens(patches):
     return tokens / 255 if tokens.max() > 1 else tokens
 
 
-# %% wrong="patches" breaks="unchanged" says="each needs memory of its own"
+# %% wrong="patches" breaks="calls" says="each needs memory of its own"
 # Misunderstands: memory that is kept from call to call only saves time (the tokens of an earlier call are overwritten).
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -172,7 +172,7 @@ def to_tokens(patches):
     return tokens.copy_(patches.flatten(0, 1).flatten(1)).div_(255)
 
 
-# %% wrong="patches" breaks="anew" says="the tensor is the same, its numbers are not"
+# %% wrong="patches" breaks="calls" says="the tensor is the same, its numbers are not"
 # Misunderstands: a tensor that is the same object has the same numbers, so its tokens need be computed only once.
 import functools
 
@@ -200,20 +200,6 @@ def to_tokens(patches):
     return (patches.reshape(rows * columns, -1).half() / 255).float()
 
 
-# %% wrong="patches" breaks="parts" says="take strides from the tensor"
-# Misunderstands: the channels of one pixel always lie one behind the other; only rows and columns can be spread in memory.
-def patch_view(image, size):
-    pixels = torch.from_numpy(image)
-    down, right, _ = pixels.stride()
-    shape = (image.shape[0] // size, image.shape[1] // size, size, size, image.shape[2])
-    return pixels.as_strided(shape, (size * down, size * right, down, right, 1))
-
-
-def to_tokens(patches):
-    rows, columns = patches.shape[:2]
-    return patches.reshape(rows * columns, -1).float() / 255
-
-
 # %% wrong="patches" breaks="grid" says="each call has a size of its own"
 # Misunderstands: an array that is the same has the same patches (of any size).
 VIEWS = {}
@@ -230,6 +216,51 @@ def patch_view(image, size):
 def to_tokens(patches):
     rows, columns = patches.shape[:2]
     return patches.reshape(rows * columns, -1).float() / 255
+
+
+# %% wrong="patches" breaks="calls" says="the tensor is the same, its numbers are not"
+# Misunderstands: the version counter of a tensor sees every write into its memory (that through the NumPy array escapes it).
+def patch_view(image, size):
+    return torch.from_numpy(image).unfold(0, size, size).unfold(1, size, size).permute(0, 1, 3, 4, 2)
+
+
+LAST = {}
+
+
+def to_tokens(patches):
+    if LAST.get("patches") is patches and LAST["version"] == patches._version:
+        return LAST["tokens"].clone()
+    tokens = patches.flatten(0, 1).flatten(1).float() / 255
+    LAST.update(patches=patches, version=patches._version, tokens=tokens.clone())
+    return tokens
+
+
+# %% wrong="patches" breaks="calls" says="the tensor is the same, its numbers are not"
+# Misunderstands: patches with the same sum and the same first number are the same.
+def patch_view(image, size):
+    return torch.from_numpy(image).unfold(0, size, size).unfold(1, size, size).permute(0, 1, 3, 4, 2)
+
+
+FOUND = {}
+
+
+def to_tokens(patches):
+    key = patches.shape, patches.sum().item(), patches[0, 0, 0, 0, 0].item(), patches.data_ptr()
+    if key not in FOUND:
+        FOUND[key] = patches.flatten(0, 1).flatten(1).float() / 255
+    return FOUND[key].clone()
+
+
+# %% wrong="patches" breaks="unchanged" says="must still show in them"
+# Misunderstands: making the given tensor contiguous changes nothing about it (it is no view of the picture any more).
+def patch_view(image, size):
+    return torch.from_numpy(image).unfold(0, size, size).unfold(1, size, size).permute(0, 1, 3, 4, 2)
+
+
+def to_tokens(patches):
+    if not patches.is_contiguous():
+        patches.data = patches.contiguous()
+    return patches.view(len(patches) * patches.shape[1], -1).float() / 255
 
 
 # %% right="patches"
