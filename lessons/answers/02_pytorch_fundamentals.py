@@ -369,16 +369,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths[:, None, None] ** 2))
 
 
-# %% wrong="gaussians" breaks="dtype" says="turn the result into theirs"
-# Misunderstands: positions are float32, whatever the centres are.
-def gaussians(centres, widths, height, width):
-    rows = torch.arange(height, dtype=torch.float32, device=centres.device)
-    columns = torch.arange(width, dtype=torch.float32, device=centres.device)
-    square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
-    return torch.exp(-square / (2 * widths[:, None, None] ** 2))
-
-
-# %% wrong="gaussians" breaks="dtype" says="lose digits"
+# %% wrong="gaussians" breaks="formula" says="lose digits"
 # Misunderstands: the dtype of the result is what counts, not that of the calculation.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, device=centres.device).float()
@@ -388,7 +379,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths.float()[:, None, None] ** 2)).to(centres.dtype)
 
 
-# %% wrong="gaussians" breaks="dtype" says="lose digits"
+# %% wrong="gaussians" breaks="formula" says="lose digits"
 # Misunderstands: (a - b)² may be computed as a² - 2ab + b² (in floating point the difference of large numbers is left with few digits).
 def gaussians(centres, widths, height, width):
     options = dict(dtype=centres.dtype, device=centres.device)
@@ -447,7 +438,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-((distance / widths[:, None, None]) ** 2) / 2)
 
 
-# %% wrong="gaussians" breaks="dtype" says="difference of large squares"
+# %% wrong="gaussians" breaks="formula" says="difference of large squares"
 # Misunderstands: `cdist` takes differences (for more than 25 pixels it multiplies matrices, and digits cancel).
 def gaussians(centres, widths, height, width):
     work = torch.promote_types(centres.dtype, torch.float32)
@@ -457,7 +448,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-((distance / widths.to(work)[:, None]) ** 2) / 2).view(-1, height, width).to(centres.dtype)
 
 
-# %% wrong="gaussians" breaks="dtype" says="a number that the formula lacks"
+# %% wrong="gaussians" breaks="formula" says="a number that the formula lacks"
 # Misunderstands: a millionth in the denominator guards against division by 0 and changes nothing.
 def gaussians(centres, widths, height, width):
     work = torch.promote_types(centres.dtype, torch.float32)
@@ -510,15 +501,24 @@ def gaussians(centres: torch.Tensor, widths: torch.Tensor, height: int, width: i
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
-# %% wrong="gaussians" breaks="dtype" says="0.005 is allowed"
-# Misunderstands: positions from linspace are whole numbers in every dtype (a half dtype rounds i / (height - 1) first).
-def gaussians(centres: torch.Tensor, widths: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    kind = {"dtype": centres.dtype, "device": centres.device}
-    rows = torch.linspace(0, 1, height, **kind) * (height - 1)
-    columns = torch.linspace(0, 1, width, **kind) * (width - 1)
-    down = rows[None, :, None] - centres[:, 0, None, None]
-    across = columns[None, None, :] - centres[:, 1, None, None]
-    return torch.exp(-(down**2 + across**2) / (2 * widths[:, None, None] ** 2))
+# %% wrong="gaussians" breaks="formula" says="1e-09 is allowed"
+# Misunderstands: beyond six widths a spot is as good as nothing.
+def gaussians(centres, widths, height, width):
+    y, x = centres.T[:, :, None, None]
+    s = widths[:, None, None]
+    i = torch.arange(height, device=centres.device, dtype=centres.dtype)[:, None]
+    j = torch.arange(width, device=centres.device, dtype=centres.dtype)
+    squared = (i - y) ** 2 + (j - x) ** 2
+    return torch.where(squared > (6 * s) ** 2, 0.0, torch.exp(-squared / (2 * s**2)))
+
+
+# %% wrong="gaussians" breaks="device" says="the dtype of"
+# Misunderstands: float32 is the dtype of results, whatever is computed in.
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, device=centres.device)
+    columns = torch.arange(width, device=centres.device)
+    down, across = rows[:, None] - centres[:, 0, None, None], columns - centres[:, 1, None, None]
+    return torch.exp(-(down**2 + across**2) / (2 * widths[:, None, None] ** 2)).float()
 
 
 # %% right="gaussians"
@@ -550,7 +550,7 @@ def gaussians(centres, widths, height, width):
 
 
 # %% right="gaussians"
-# Halves computed in float32, distances of `cdist` without its shortcut.
+# Distances of `cdist` without its shortcut.
 def gaussians(centres, widths, height, width):
     work = torch.promote_types(centres.dtype, torch.float32)
     axes = [torch.arange(n, dtype=work, device=centres.device) for n in (height, width)]
