@@ -728,18 +728,16 @@ print("matrix product:", torch.equal(torch.einsum("ij,jk->ik", a, b), a @ b))
 # - Scores are divided by $\sqrt{d}$, with $d$ the features of one query. <!-- rule: scale -->
 # - A softmax over the key positions turns the scores of one query into weights; it returns `[b, t, h, e]`, the values of
 #   that head averaged with them. <!-- rule: softmax -->
-# - Divided scores may be as large as ±1000, and values and gradients are right there, too. (Where one is beyond ±30, all are
-#   whole numbers in float32, and d is 4.) <!-- rule: large -->
 #
-# And for all three: every length is 1 to 70, some or all may be equal, the tensors of a call are all float32 or all float64,
-# the numbers of a call in `shares`, `colours`, `features` and `values` are all about as large, from 1e-6 to 1e6, or 0, and
+# And for all three: every length is 1 to 70, some or all may be equal. The tensors of a call are all float32 or all float64, of
+# any strides. Numbers are as `torch.randn` draws them, or 0: here and there, a whole row or picture, or all of them.
 #
-# - the result has the dtype of the inputs, and no number in it is off by more than 1e-5 (float32) or 1e-7 (float64) of the
-#   largest one; <!-- rule: dtype -->
-# - inputs may have any strides; <!-- rule: strides -->
-# - gradients flow to every input, also where one alone requires them; no number in them is off by more than 1e-4 of the
-#   largest one in the gradients for all inputs; <!-- rule: gradients -->
-# - the inputs stay as they were, and require gradients only where they did. <!-- rule: unchanged -->
+# - The result has the dtype of the inputs, and no number in it is off by more than 1e-5 (float32) or 1e-9 (float64) of the
+#   largest one. <!-- rule: dtype -->
+# - Gradients flow to every input, also where one alone requires them; no number in them is off by more than 1e-4 of the
+#   largest one in the gradients for all inputs. <!-- rule: gradients -->
+# - The inputs stay as they were, `requires_grad` too. <!-- rule: unchanged -->
+
 
 
 # %% exercise="contractions" minutes=25 difficulty=2
@@ -789,36 +787,58 @@ def attend_by_definition(queries, keys, values):
     return result
 
 
-def check_contraction(function, definition, inputs, size, hint):
-    """Values, inputs afterwards, other strides, gradients; `size` is that of the numbers."""
+def near(got, expected, what, hint, causes=None):
+    limit = (1e-9 if expected.dtype == torch.float64 else 1e-5) * expected.abs().max().item()
+    check.equal(got, expected, what, hint, rtol=0, atol=limit, causes=causes)
+
+
+def check_contraction(function, definition, inputs, hint, where="", mistakes=()):
+    """Values, inputs afterwards, other strides, gradients; `where` says which numbers are 0, `mistakes` what usually goes wrong."""
     shapes = " and ".join(str(list(x.shape)) for x in inputs)
-    what = f"`{function.__name__}` of {shapes} in {inputs[0].dtype}{'' if size == 1 else f', numbers of size {size:g}'}"
-    if size != 1:
-        hint = "other sizes must not matter: what is added to a result or to a sum is small beside some numbers only"
+    what = f"`{function.__name__}` of {shapes} in {inputs[0].dtype}{where}"
     expected, others = definition(*inputs), [x.clone().requires_grad_() for x in inputs]
     got, inputs_after = check.after(function, *inputs)
-    check.equal(got, expected, what, hint)
+    near(got, expected, what, hint, {why: mistake(*inputs) for why, mistake in dict(mistakes).items()})
     check.equal(inputs_after, inputs, f"after {what} inputs", "leave them alone: does one of your steps work in place?")
     asked = [i for i, x in enumerate(inputs_after) if x.requires_grad]
     check.equal(asked, [], f"which inputs require gradients after {what}", "whether they do is not yours to change")
-    hint = "which of your steps takes strides for granted?"
     try:
         got = on_other_strides(function, *inputs)
     except RuntimeError as error:
         said = f"{what} with other strides raised RuntimeError: `view` needs other strides. Which of your steps takes them for granted?"
         check.true("view size" not in str(error), said)
         raise
-    check.equal(got, expected, f"{what} with other strides", hint)
+    near(got, expected, f"{what} with other strides", "which of your steps takes strides for granted?")
     pull = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=expected.dtype)
     (definition(*others) * pull).sum().backward()
     right = [other.grad for other in others]
     every = range(len(inputs))
     for wanted in dict.fromkeys([tuple(every), *((i,) for i in every)]):
         alone = "" if len(wanted) == len(inputs) else ", which alone requires one,"
-        check_gradients(function, inputs, wanted, pull, right, what, alone)
+        check_gradients(function, inputs, wanted, pull, right, what, alone, hint if where else "")
 
 
-def check_gradients(function, inputs, wanted, pull, right, what, alone, why_nan=""):
+def check_zeros(function, definition, letters):
+    """Zeros along each axis, in one input or in all that have it, then everywhere; `letters` name the axes of the inputs."""
+    lengths = dict(zip("bthdsekcw", (2, 3, 2, 4, 5, 3, 4, 3, 2)))
+    for seed in seeds:
+        whole = random_inputs(seed, [[lengths[letter] for letter in axes] for axes in letters], torch.float32)
+        nothing = [x * 0 for x in whole]
+        cases = [(nothing, ", all of them 0")]
+        for letter in dict.fromkeys("".join(letters)):
+            holders = [i for i, axes in enumerate(letters) if letter in axes]
+            for some in dict.fromkeys([*((i,) for i in holders), tuple(holders)]):
+                inputs = [x.clone() for x in whole]
+                for i in some:
+                    inputs[i].select(letters[i].index(letter), 0).zero_()
+                which = " and ".join(f"input {i} at [{', '.join('0' if each == letter else ':' for each in letters[i])}]" for i in some)
+                cases.append((inputs, f", all 0 in {which}"))
+        hint = "zeros are numbers like others: nothing is left out or divided by because of them"
+        for inputs, where in cases:
+            check_contraction(function, definition, inputs, hint, where)
+
+
+def check_gradients(function, inputs, wanted, pull, right, what, alone, at_zeros):
     """Of the inputs whose numbers are in `wanted`; the others require none."""
     leaves = [x.clone().requires_grad_(i in wanted) for i, x in enumerate(inputs)]
     try:
@@ -832,25 +852,21 @@ def check_gradients(function, inputs, wanted, pull, right, what, alone, why_nan=
     limit = 1e-4 * max(each.abs().max().item() for each in right)  # with one key a query has gradient 0, up to rounding
     for i in wanted:
         check.true(leaves[i].grad is not None, f"No gradient reaches input {i}{alone} of {what}: {hint}.")
-        if why_nan and leaves[i].grad.isnan().any():
-            hint = why_nan
-        check.equal(leaves[i].grad, right[i], f"the gradient for input {i}{alone} of {what}", hint, rtol=0, atol=limit)
+        check.equal(leaves[i].grad, right[i], f"the gradient for input {i}{alone} of {what}", at_zeros or hint, rtol=0, atol=limit)
 
 
 def shapes_to_contract(seed):
-    """Lengths of six axes, a dtype and the size of the numbers, from small to large."""
+    """Lengths of six axes and a dtype, from small to large."""
     lengths = torch.randperm(6, generator=torch.Generator().manual_seed(seed)) + 1
-    yield [1] * 6, torch.float32, 1
-    yield [2, 3, 4, 5, 6, 7], torch.float64, 1
-    yield [3] * 6, torch.float64, 1
-    yield lengths.tolist(), torch.float32, 1
-    yield [1, 2, 2, 3, 70, 2], torch.float64, 1
-    yield [70, 2, 3, 5, 4, 2], torch.float32, 1
-    yield [2, 70, 3, 2, 4, 70], torch.float32, 1
-    yield [2, 3, 2, 70, 4, 2], torch.float64, 1
-    yield [2, 2, 70, 3, 2, 2], torch.float32, 1
-    yield [2, 3, 2, 4, 3, 2], torch.float64, 1e-6
-    yield [3, 2, 4, 2, 2, 3], torch.float32, 1e6
+    yield [1] * 6, torch.float32
+    yield [2, 3, 4, 5, 6, 7], torch.float64
+    yield [3] * 6, torch.float64
+    yield lengths.tolist(), torch.float32
+    yield [1, 2, 2, 3, 70, 2], torch.float64
+    yield [70, 2, 3, 5, 4, 2], torch.float32
+    yield [2, 70, 3, 2, 4, 70], torch.float32
+    yield [2, 3, 2, 70, 4, 2], torch.float64
+    yield [2, 2, 70, 3, 2, 2], torch.float32
 
 
 def random_inputs(seed, shapes, dtype):
@@ -861,9 +877,10 @@ def random_inputs(seed, shapes, dtype):
 def check_paint():
     hint = "the letter k is summed, and the channel comes first in the result; which axis of `colours` is which does not depend on their lengths"
     for seed in seeds:
-        for (k, c, height, width, *_), dtype, size in shapes_to_contract(seed):
-            inputs = [size * x for x in random_inputs(seed, [(k, height, width), (k, c)], dtype)]
-            check_contraction(paint, paint_by_definition, inputs, size, hint)
+        for (k, c, height, width, *_), dtype in shapes_to_contract(seed):
+            inputs = random_inputs(seed, [(k, height, width), (k, c)], dtype)
+            check_contraction(paint, paint_by_definition, inputs, hint)
+    check_zeros(paint, paint_by_definition, ("khw", "kc"))
 
 
 def check_gram():
@@ -871,11 +888,12 @@ def check_gram():
     check.shape(gram(*features), (3, 4, 4), "`gram` of [3, 4, 5, 7]", "one table of channels by channels a picture")
     hint = "the mean of products over all pixels of one picture, black ones too"
     for seed in seeds:
-        for (b, c, height, width, *_), dtype, size in shapes_to_contract(seed):
-            inputs = [size * x for x in random_inputs(seed, [(b, c, height, width)], dtype)]
+        for (b, c, height, width, *_), dtype in shapes_to_contract(seed):
+            inputs = random_inputs(seed, [(b, c, height, width)], dtype)
             if height * width > 1:
                 inputs[0][..., 0, 0] = 0  # a black pixel
-            check_contraction(gram, gram_by_definition, inputs, size, hint)
+            check_contraction(gram, gram_by_definition, inputs, hint)
+    check_zeros(gram, gram_by_definition, ("bchw",))
 
 
 def check_attend():
@@ -890,54 +908,17 @@ def check_attend():
         "a query meets all keys of its own batch entry and head (one of zeros, too); are the scores divided by √d, with d the features of one query?"
     )
     for seed in seeds:
-        for (b, t, h, d, s, e, *_), dtype, size in shapes_to_contract(seed):
-            queries, keys, values = random_inputs(seed, [(b, t, h, d), (b, s, h, d), (b, s, h, e)], dtype)
-            keys[0, 0, 0] = 0
-            check_contraction(attend, attend_by_definition, [queries, keys, size * values], size, hint)
-        for dtype in (torch.float32, torch.float64):
-            check_large_scores(seed, dtype)
-        queries, keys, values = random_inputs(seed, [(2, 3, 2, 4), (2, 5, 2, 4), (2, 5, 2, 3)], torch.float64)
-        inputs = 15 + queries.sigmoid(), 30 + keys.sigmoid() / 10, values
-        hint = "float64 tells such scores apart, float32 does not: does every step keep the dtype of the inputs?"
-        what = "`attend` with scores near 900 that differ by little, in torch.float64"
-        check.equal(attend(*inputs), attend_by_definition(*inputs), what, hint)
+        for (b, t, h, d, s, e, *_), dtype in shapes_to_contract(seed):
+            inputs = random_inputs(seed, [(b, t, h, d), (b, s, h, d), (b, s, h, e)], dtype)
+            inputs[1][0, 0, 0] = 0
+            mistakes = {"the softmax was taken in float32: does every step keep the dtype of the inputs?": attend_in_float32}
+            check_contraction(attend, attend_by_definition, inputs, hint, mistakes=mistakes if dtype == torch.float64 else ())
+    check_zeros(attend, attend_by_definition, ("bthd", "bshd", "bshe"))
 
 
-def attend_without_softmax(queries, keys, values):
-    """The formula of the softmax as it stands, in the dtype of the inputs."""
-    powers = (torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5).exp()
-    return torch.einsum("bhts,bshe->bthe", powers / powers.sum(-1, keepdim=True), values)
-
-
-def check_large_scores(seed, dtype):
-    """Scores that are whole numbers up to the limit, ±1000, divided by 2: the largest alone, the smallest alone, all kinds."""
-    queries, keys, values = random_inputs(seed, [(2, 3, 2, 4), (2, 5, 2, 4), (2, 5, 2, 3)], dtype)
-    queries, keys = (x.sign() * torch.tensor([30, 30, 10, 10], dtype=dtype) for x in (queries, keys))
-    queries[1, 1] /= 10
-    keys[:, 1], first = queries[:, 0], queries[:, :1]
-    least = -first.expand(keys.shape)
-    off = "take the largest score of each query off first, as `softmax` does"
-    hint = "scores up to ±1000 count as they are, none is cut; a softmax by hand first takes the largest score of each query off, as `softmax` does"
-    for kind, inputs, why in (
-        ("one query and a score of 1000", (first, keys, values), f"the exponential of 1000 is infinite, and infinite / infinite is NaN: {off}"),
-        ("scores that are all -1000", (first, least, values), f"the exponential of -1000 is 0, and 0 / 0 is NaN: {off}"),
-        ("scores from -1000 to 1000", (queries, keys, values), ""),
-    ):
-        def formula(dtype):
-            return lambda: attend_without_softmax(*(x.to(dtype) for x in inputs))
-
-        expected = attend_by_definition(*(x.double() for x in inputs)).to(dtype)
-        causes = {why: formula(dtype), f"{why} ": formula(torch.float64)} if why else {}
-        what = f"`attend` with {kind} in {dtype}"
-        check.equal(attend(*inputs), expected, what, hint, causes=causes)
-        pull = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
-        exact = [x.double().clone().requires_grad_() for x in inputs]
-        right = [each.to(dtype) for each in torch.autograd.grad(attend_by_definition(*exact), exact, pull.double())]
-        at_large = (
-            "what is infinite on the way comes back as NaN, though a `torch.where` picked another value for the result: take the largest score of each "
-            "query off first, as `softmax` does"
-        )
-        check_gradients(attend, inputs, (0, 1, 2), pull, right, what, "", at_large)
+def attend_in_float32(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(-1, dtype=torch.float32).to(values.dtype), values)
 
 
 with check.exercise("contractions"):

@@ -710,7 +710,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" breaks="strides" says="`view` needs other strides"
+# %% wrong="contractions" breaks="gram" says="`view` needs other strides"
 # Misunderstands: two axes that stand side by side can always be viewed as one.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -758,22 +758,6 @@ def attend(queries, keys, values):
     return ((q @ k.mT / d**0.5).softmax(dim=-1) @ v).reshape(b, t, h, e)
 
 
-# %% wrong="contractions" breaks="large" says="infinite / infinite is NaN"
-# Misunderstands: a softmax is its formula (the exponential of a large number is infinite).
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
-    weights = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
-    return torch.einsum("bhts,bshe->bthe", weights, values)
-
-
 # %% wrong="contractions" breaks="gradients" says="no gradient reaches input 0"
 # Misunderstands: weights only mix the values, so nobody needs their gradient.
 def paint(shares, colours):
@@ -808,39 +792,6 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" breaks="large" says="infinite / infinite is NaN"
-# Misunderstands: float64 is large enough for any exponential (it ends at 709).
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
-    powers = scores.double().exp()
-    weights = (powers / powers.sum(dim=-1, keepdim=True)).to(values.dtype)
-    return torch.einsum("bhts,bshe->bthe", weights, values)
-
-
-# %% wrong="contractions" breaks="large" says="largest score of each query"
-# Misunderstands: one largest score for the whole head will do (a query with small scores is left with 0 / 0).
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
-    powers = (scores - scores.amax(dim=(-2, -1), keepdim=True)).exp()
-    return torch.einsum("bhts,bshe->bthe", powers / powers.sum(dim=-1, keepdim=True), values)
-
-
 # %% wrong="contractions" breaks="gradients" says="input 1, which alone requires one"
 # Misunderstands: where the queries are frozen, the attention weights are constants.
 def paint(shares, colours):
@@ -859,22 +810,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", weights, values)
 
 
-# %% wrong="contractions" breaks="large" says="with one query and a score of 1000"
-# Misunderstands: a score may be cut off at 1000 before it is divided (it may be √d times as large there).
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys).clamp(-200, 200) / queries.shape[-1] ** 0.5
-    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
-
-
-# %% wrong="contractions" breaks="dtype" says="does every step keep the dtype"
+# %% wrong="contractions" breaks="dtype" says="the softmax was taken in float32"
 # Misunderstands: a softmax is always taken in float32, as language models do (float64 loses its digits).
 def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -890,8 +826,8 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> t
     return torch.einsum("bhts,bshe->bthe", weights, values)
 
 
-# %% wrong="contractions" breaks="gram" says="other sizes must not matter"
-# Misunderstands: a small number on the diagonal changes nothing (it is large beside the squares of small features).
+# %% wrong="contractions" breaks="gram" says="the mean of products"
+# Misunderstands: a small number on the diagonal changes nothing (in float64 it does).
 def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
     return torch.einsum("khw,kc->chw", shares, colours)
 
@@ -905,22 +841,6 @@ def gram(features: torch.Tensor) -> torch.Tensor:
 def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
-
-
-# %% wrong="contractions" breaks="large" says="none is cut"
-# Misunderstands: scores beyond 500 are saturated anyway, so they may be cut there.
-def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features: torch.Tensor) -> torch.Tensor:
-    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
-
-
-def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
-    weights = scores.clamp(-500, 500).softmax(-1)
-    return torch.einsum("bhts,bshe->bthe", weights, values)
 
 
 # %% wrong="contractions" breaks="unchanged" says="which inputs require gradients"
@@ -939,22 +859,6 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" breaks="large" says="largest score of each query"
-# Misunderstands: one largest score for all batch entries will do (a query with small scores is left with 0 / 0).
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
-    powers = (scores - scores.amax((0, 3), keepdim=True)).exp()
-    return torch.einsum("bhts,bshe->bthe", powers / powers.sum(-1, keepdim=True), values)
-
-
 # %% wrong="contractions" breaks="softmax" says="one of zeros, too"
 # Misunderstands: a key of zeros is padding and gets no weight.
 def paint(shares, colours):
@@ -970,26 +874,6 @@ def attend(queries, keys, values):
     padding = (keys == 0).all(-1).permute(0, 2, 1)[:, :, None]
     scores = scores.masked_fill(padding & ~padding.all(-1, keepdim=True), -math.inf)
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
-
-
-# %% wrong="contractions" breaks="large, gradients" says="a `torch.where` picked another value"
-# Misunderstands: `torch.where` keeps the branch that was not chosen out of the gradient, so an infinite exponential there does no harm.
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / math.sqrt(queries.shape[-1])
-    powers = scores.exp()
-    plain = powers / powers.sum(-1, keepdim=True)
-    shifted = (scores - scores.amax(-1, keepdim=True)).exp()
-    safe = shifted / shifted.sum(-1, keepdim=True)
-    large = scores.abs().amax(-1, keepdim=True) > 50
-    return torch.einsum("bhts,bshe->bthe", torch.where(large, safe, plain), values)
 
 
 # %% wrong="contractions" breaks="paint" says="which axis of `colours` is which"
@@ -1023,6 +907,91 @@ def attend(queries, keys, values):
         queries, keys, values = (x.transpose(1, 2) for x in (queries, keys, values))
         return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2)
     return F.scaled_dot_product_attention(queries, keys, values)
+
+
+# %% wrong="contractions" breaks="gram" says="there are NaNs"
+# Misunderstands: in every picture some number is not 0, so each can be brought to size 1 first.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    pixels = features.flatten(2)
+    size = pixels.detach().abs().amax(dim=(1, 2), keepdim=True)
+    scaled = pixels / size
+    return (scaled @ scaled.mT) / pixels.shape[2] * size**2
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="gram" says="zeros are numbers like others"
+# Misunderstands: a channel of zeros is dead, and its place in the table is left 1 (as in a table of correlations).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    table = torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+    dead = (features == 0).flatten(2).all(-1)
+    return table + torch.diag_embed(dead.to(table.dtype))
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="heads, softmax" says="zeros are numbers like others"
+# Misunderstands: a key position whose values are all 0 is padding and gets no weight.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    padding = (values == 0).all(dim=-1).transpose(1, 2)[:, :, None, :]
+    weights = scores.masked_fill(padding, -1e9).softmax(dim=-1)
+    return torch.einsum("bhts,bshe->bthe", weights, values)
+
+
+# %% wrong="contractions" breaks="heads, softmax" says="zeros are numbers like others"
+# Misunderstands: a position of zeros in all heads, keys and values both, is padding and gets no weight.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    padding = ((keys == 0).all(-1).all(-1) & (values == 0).all(-1).all(-1))[:, None, None]
+    weights = scores.masked_fill(padding, -1e9).softmax(dim=-1)
+    return torch.einsum("bhts,bshe->bthe", weights, values)
+
+
+# %% wrong="contractions" breaks="paint" says="zeros are numbers like others"
+# Misunderstands: colours are mixed, so they are divided by the sum of all shares of a spot and multiplied by it again.
+def paint(shares, colours):
+    total = shares.sum((1, 2))
+    return torch.einsum("khw,kc->chw", shares / total[:, None, None], total[:, None] * colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
 # %% right="contractions"
