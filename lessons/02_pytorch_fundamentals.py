@@ -1334,29 +1334,23 @@ print("only the first term sends a gradient:", torch.autograd.grad(y, weight)[0]
 # ### Exercise 5 · Gradient descent by hand (`descend`, 3 points, 25 minutes, difficulty 2 of 3)
 #
 # Write the loop that every optimiser is built around: `descend(loss_of, parameters, rate, steps)`.
-# `loss_of()` takes nothing and returns the loss: a new, finite tensor without axes, computed from one parameter or more as they
-# are now; another step may use others (the next batch decides). `parameters` are one to ten leaf tensors that require gradients,
-# with no to two axes, contiguous or not, each of them once; some may be float32 and others float64. `rate` is a positive
-# float, `steps` 0 to 500.
+# `parameters` is a list of one to ten different leaf tensors that require gradients, contiguous, with no to two axes, all
+# float32 or all float64. `loss_of()` returns the loss, a new finite tensor without axes, computed from one of them or more as
+# they are now (the next batch decides from which); it leaves their `.grad` alone. `rate` is a positive float, `steps` 0 to 500.
 #
-# - You take the steps yourself: no optimiser of `torch.optim` takes one. <!-- rule: by_hand -->
-# - A step takes the loss and all its gradients, and only then does `parameter -= rate * gradient` for every parameter that has
-#   a gradient in this step: no gradient sees a parameter that has moved already. There are `steps` of them,
-#   each of them whole, whatever the loss is (0, negative, the same as before) and whatever the gradients are (0, 1e-12,
-#   1e12); a number may move by 1e6 in one step. <!-- rule: step -->
-# - This happens **in place**: the tensors that you were given have the new values, in the same memory as before, so views
-#   of them (such as `parameter.detach()`) show them too. <!-- rule: in_place -->
-# - `loss_of` is called exactly once a step (it may read the next batch each time). <!-- rule: once -->
-# - Gradients that stand in `.grad` from earlier, inside the loop or before it, do not count, whatever they are (huge, infinite,
-#   NaN). What stands there when you are done is up to you. <!-- rule: fresh -->
-# - `parameters` may be any iterable: a list, or a generator as `model.parameters()` is one. <!-- rule: iterable -->
-# - A parameter that this step's loss was not computed from stays as it is in this step, even if an old gradient stands in
-#   its `.grad`. <!-- rule: unused -->
-# - It returns a list with the loss of each step, before its update, as Python floats. <!-- rule: losses -->
-# - Losses and parameters are right to 1e-4 of the largest number, to 1e-9 where all parameters are float64. <!-- rule: digits -->
-# - Afterwards training can go on, with another call of `descend` or without: every parameter is still a leaf that requires
-#   gradients, autograd writes down what is computed with it, and no hook stays on it. A later `backward` moves
-#   nothing. <!-- rule: further -->
+# - You take the steps yourself, without `torch.optim`. <!-- rule: by_hand -->
+# - There are `steps` of them. Each takes the loss and all its gradients, and only then does `parameter -= rate * gradient`
+#   for every parameter that this loss was computed from. None is cut short or left out: losses may be 0, negative or
+#   equal, gradients 0 or from 1e-12 to 1e12 in size, and a number may move by 1e6. <!-- rule: step -->
+# - This happens **in place**: the tensors that you were given keep their memory, so views of them (such as
+#   `parameter.detach()`) show the new values. <!-- rule: in_place -->
+# - Only gradients of this step's loss count. What stood in `.grad` before, from an earlier step or before the call, be it
+#   infinite or NaN, moves nothing. <!-- rule: fresh -->
+# - `loss_of` is called once a step. The list of its values, as Python floats, is returned. <!-- rule: losses -->
+# - Losses and parameters are right to 1e-4 (float32) or 1e-9 (float64) of the largest number. <!-- rule: digits -->
+# - Afterwards training can go on: each parameter is a leaf that requires gradients, without a new hook, and autograd is
+#   switched on. What stands in `.grad` is up to you. <!-- rule: further -->
+
 
 
 # %% exercise="descend" minutes=25 difficulty=2
@@ -1393,8 +1387,8 @@ def loss_on(parameters, batch, size=1.0, level=None):
 
 
 @check.scenario
-def descend_from(start, batches, rate, kind, generator=False, old_gradient=None, twice=False, spread=False):
-    """`descend`, a batch a step, with losses of a kind (`size`, `level`); the last batch is kept. `spread`: the parameters have other strides.
+def descend_from(start, batches, rate, kind, old_gradient=None, twice=False):
+    """`descend`, a batch a step, with losses of a kind (`size`, `level`); the last batch is kept.
 
     Returns the losses, the number of calls of the loss and of steps by `torch.optim`, the parameters afterwards, what views of them show, whether each
     is a leaf that requires gradients, how many hooks it has, and the gradients of a backward pass on the last batch with
@@ -1402,7 +1396,7 @@ def descend_from(start, batches, rate, kind, generator=False, old_gradient=None,
     """
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-    parameters = [(other_strides(value) if spread else value.clone()).requires_grad_() for value in start]
+    parameters = [value.clone().requires_grad_() for value in start]
     views = [parameter.detach() for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None if old_gradient is None else torch.full_like(parameter, old_gradient)
@@ -1417,7 +1411,7 @@ def descend_from(start, batches, rate, kind, generator=False, old_gradient=None,
         if twice:
             losses = descend(loss_of, parameters, rate, steps // 2) + descend(loss_of, parameters, rate, steps - steps // 2)
         else:
-            losses = descend(loss_of, (p for p in parameters) if generator else parameters, rate, steps)
+            losses = descend(loss_of, parameters, rate, steps)
     after, shown = [parameter.detach().clone() for parameter in parameters], [view.clone() for view in views]
     trainable = [parameter.is_leaf and parameter.requires_grad for parameter in parameters]
     places = ("_backward_hooks", "_post_accumulate_grad_hooks")
@@ -1550,17 +1544,10 @@ with check.exercise("descend"):
             check_descend(parameters, batches[:2], 0.03, f" with {old:g} in every .grad before the call", hint, old_gradient=old)
         hint = "does something stay behind from the first call: a hook, an old gradient?"
         check_descend(parameters, batches[:6], 0.002, " in two calls of `descend`", hint, twice=True)
-        hint = "a generator can be walked through once only, and the second loop over it finds nothing: make a list of it first"
-        check_descend(parameters, batches[:4], 0.002, " on parameters that come as a generator", hint, generator=True)
         nothing = torch.zeros_like(batches[0])
         hint = "every step updates the parameters that have a gradient in this step: another batch may use others, and a gradient of 0 ends nothing"
         some = [nothing, nothing, *batches[:2], nothing, *batches[2:5]]
         check_descend(parameters, some, 0.002, " (three of them with loss 0 and a gradient of 0 for one parameter alone)", hint)
-        hint = "a step writes into the parameter's own memory, whatever its strides: `reshape`, `flatten` and `contiguous` copy where they must"
-        _, _, wide, _ = starts_to_descend_from(seed)
-        check_descend(*wide, 0.002, " on parameters with other strides", hint, spread=True)
-        mixed = [parameters[0], parameters[1].double(), *parameters[2:]]
-        check_descend(mixed, batches[:4], 0.002, " on float32 and float64 parameters", "each keeps its dtype")
         hint = "a step is old value minus rate times gradient whatever the loss is: neither its value nor its sign comes in"
         for level in (0.0, -3.0):
             check_descend(parameters, batches[:4], 0.002, f" with losses that are all {level:g}, though their gradients are not 0", hint, {"level": level})
@@ -1585,7 +1572,7 @@ with check.exercise("descend"):
 # <details><summary>Hint 2: which functions</summary>
 #
 # `loss.backward()`, `parameter.grad` (which is `None` where no gradient arrived), `torch.no_grad()`, the in-place
-# operator `-=`, `loss.item()`, and `list(...)` for an iterable that you need more than once.
+# operator `-=`, and `loss.item()`.
 # </details>
 # <details><summary>Hint 3: most of the code</summary>
 #
@@ -1598,7 +1585,7 @@ with check.exercise("descend"):
 #     with torch.no_grad():
 #         ...   # every parameter that has a gradient: one line
 # ```
-# Around it: make a list of the parameters, collect `loss.item()`, return the list.
+# Around it: collect `loss.item()` and return the list.
 # </details>
 
 # %% [markdown]
@@ -1639,7 +1626,7 @@ def difference(spots: dict[str, torch.Tensor]) -> torch.Tensor:
 
 spots, curve, stages = new_painter(count, seed=24), [], []
 for steps in (0, 15, 85, 400):
-    curve += descend(lambda: difference(spots), spots.values(), rate=0.1, steps=steps)
+    curve += descend(lambda: difference(spots), list(spots.values()), rate=0.1, steps=steps)
     stages.append((f"after {len(curve)} steps", painting(spots).detach()))
 
 # %% [markdown]
@@ -3414,7 +3401,7 @@ if env.device.startswith("cuda"):
         return 100 * (paint(brightness / (brightness.sum(0) + 1e-4), big_spots["colours"]) - big_target).pow(2).mean()
 
     begin = time.perf_counter()
-    big_curve = descend(big_difference, big_spots.values(), rate=0.1, steps=300)
+    big_curve = descend(big_difference, list(big_spots.values()), rate=0.1, steps=300)
     torch.cuda.synchronize()
     print(
         f"{big[0]} x {big[1]} pixels, 300 spots: loss {big_curve[0]:.2f} -> {big_curve[-1]:.2f}, {time.perf_counter() - begin:.1f} s"

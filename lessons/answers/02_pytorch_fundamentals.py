@@ -1444,7 +1444,7 @@ def segment_mean(values, segment, count):
     return torch.where(rows > 0, sums / torch.where(rows > 0, rows, 1), 0)
 
 
-# %% wrong="descend" breaks="fresh, unused" says="is it cleared between steps"
+# %% wrong="descend" breaks="fresh" says="is it cleared between steps"
 # Misunderstands: `backward` replaces the gradient.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1541,7 +1541,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" breaks="fresh, unused" says="clear before `backward`"
+# %% wrong="descend" breaks="fresh" says="clear before `backward`"
 # Misunderstands: whoever called first left everything clean.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1557,24 +1557,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" breaks="iterable" says="make a list of it first"
-# Misunderstands: `model.parameters()` can be walked through as often as one likes.
-def descend(loss_of, parameters, rate, steps):
-    losses = []
-    for _ in range(steps):
-        loss = loss_of()
-        for p in parameters:
-            p.grad = None
-        loss.backward()
-        with torch.no_grad():
-            for p in parameters:
-                if p.grad is not None:
-                    p -= rate * p.grad
-        losses.append(loss.item())
-    return losses
-
-
-# %% wrong="descend" breaks="unused" says="has no gradient"
+# %% wrong="descend" breaks="fresh" says="has no gradient"
 # Misunderstands: every parameter has a gradient after `backward`.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1608,7 +1591,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" breaks="once" says="one forward pass a step is enough"
+# %% wrong="descend" breaks="losses" says="one forward pass a step is enough"
 # Misunderstands: asking for the loss once more, to write it down, changes nothing (it runs the model again, on the next batch).
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1623,7 +1606,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" breaks="unused" says="plays no part in the loss"
+# %% wrong="descend" breaks="fresh" says="plays no part in the loss"
 # Misunderstands: `.grad` is there to be used, whoever wrote it (where no new gradient came, the old one is taken).
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1882,25 +1865,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" breaks="step, in_place" says="with other strides"
-# Misunderstands: `reshape(-1)` is always a view (it copies where the strides ask for it, and the parameter never moves).
-def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
-    parameters, losses = list(parameters), []
-    for _ in range(steps):
-        for p in parameters:
-            p.grad = None
-        loss = loss_of()
-        loss.backward()
-        with torch.no_grad():
-            for p in parameters:
-                if p.grad is not None:
-                    flat = p.reshape(-1)
-                    flat -= rate * p.grad.reshape(-1)
-        losses.append(loss.item())
-    return losses
-
-
-# %% wrong="descend" breaks="step, once" says="neither a gradient of 0 nor a loss"
+# %% wrong="descend" breaks="step, losses" says="neither a gradient of 0 nor a loss"
 # Misunderstands: a loss that is the same as before means arrival (another batch may follow).
 def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
     parameters, losses = list(parameters), []
