@@ -32,7 +32,6 @@
 
 # %%
 import collections
-import dataclasses
 import itertools
 import math
 import time
@@ -1719,8 +1718,8 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 #   `backward`, the gradient is wrong. What went through `save_for_backward` is watched: then there is an error.
 # - `backward` is itself differentiable, so that second derivatives work. But intermediate results made in `forward` are
 #   constants to it, and a second derivative that passes through them is wrong. `@once_differentiable` (below
-#   `@staticmethod`) refuses second derivatives where the gradient that comes in requires gradients itself (after `y.pow(3)`, not
-#   after `y.sum()`); recomputing intermediate results from saved inputs makes them right.
+#   `@staticmethod`) refuses second derivatives of a loss such as `y.pow(3).sum()`; recomputing intermediate results from saved
+#   inputs makes them right.
 #
 # ### Exercise 6 · RMSNorm with its own backward (`rms_norm`, 4 points, 40 minutes, difficulty 3 of 3)
 #
@@ -1729,10 +1728,10 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 # $$y = \frac{x}{r}\,w, \qquad r = \sqrt{\tfrac{1}{d}\textstyle\sum_j x_j^2 + \varepsilon}$$
 #
 # Write `RMSNorm` as a `torch.autograd.Function`, used as `RMSNorm.apply(x, weight, eps)`.
-# `x` has shape `[..., d]` with one to three axes before the last, `weight` `[d]`; both are float32 or both float64. d is at most
-# 1,100, and so is the number of rows. `eps` is a Python float from 1e-8 to 1. A number in `x` is 0 or from 1e-15 to 1e15 in
-# size, in any row; those in `weight` and the gradient that comes in are at most 100, and may be 0. No number is off by more than
-# 1e-4 (float32) or 1e-7 (float64) times a scale:
+# `x` has shape `[..., d]` with one to three axes before the last, `weight` `[d]`; both are float32 or both float64. d and the
+# number of rows are at most 100. `eps` is a Python float from 1e-8 to 1. Numbers in `x` are at most 1e4 in size, those in
+# `weight` and the gradient that comes in at most 100; any may be 0. All three may have any strides (`y.sum()` sends one number,
+# repeated). No number is off by more than 1e-4 (float32) or 1e-7 (float64) times a scale:
 #
 # | the error in | has as its scale the largest number in |
 # |---|---|
@@ -1740,23 +1739,20 @@ print("gradcheck compares with finite differences:", torch.autograd.gradcheck(la
 # | the gradient for `weight` | that gradient |
 # | a row of the gradient for `x` | that row of `grad_output * weight / r` |
 #
-# - `backward` computes by a formula of yours: it starts no backward pass of autograd (`torch.autograd.grad`, `Tensor.backward`,
-#   `grad` or `vjp` of `torch.func`, under whatever name). <!-- rule: by_hand -->
 # - `y` follows the formula, in the shape and dtype of `x`. <!-- rule: value -->
-# - `backward` returns one gradient for each argument of `forward`, `None` for `eps`. <!-- rule: arguments -->
-# - The gradient for `x` is right (`gradcheck` tells you). <!-- rule: gradient_x -->
-# - The gradient for `weight` is right, however many axes `x` has. <!-- rule: gradient_weight -->
-# - Both are right also where `x` or `weight` alone requires one (the other may be frozen). <!-- rule: alone -->
-# - `x`, `weight` and the gradient that comes in may lie in any order in memory, with gaps; that gradient may be one number
-#   repeated, as `y.sum()` sends it. <!-- rule: strides -->
-# - Where `x` or `weight`, a frozen one too, is changed in place (not through `.data`) between forward and backward there is a
-#   `RuntimeError` or the right gradient, never a wrong one. <!-- rule: in_place -->
-# - Where the gradient that comes in requires gradients itself, second derivatives, through the gradient of `x` and through that of
-#   `weight`, are right, or there is a `RuntimeError` in the first or the second backward pass. (Here numbers in `x` are at most
-#   100.) <!-- rule: second -->
-# - Calls do not disturb each other: there may be several forward passes before the first backward, each with an `eps` of
-#   its own. Each has one backward pass or none, in any order. <!-- rule: own_notes -->
-# - `x`, `weight` and the gradient that comes in stay as they were: others may need them. <!-- rule: unchanged -->
+# - `backward` returns the gradients for `x` and `weight` and `None` for `eps`. They are right, also where `x` or `weight` alone
+#   requires one (`gradcheck` tells you). <!-- rule: gradients -->
+# - It computes them by a formula of yours and starts no backward pass of autograd (`torch.autograd.grad`,
+#   `Tensor.backward`, `vjp` and the like). <!-- rule: by_hand -->
+# - Where `x` or `weight`, a frozen one too, is changed in place between forward and backward there is a `RuntimeError` or the
+#   right gradient, never a wrong one. <!-- rule: in_place -->
+# - A backward pass with `create_graph=True` may raise a `RuntimeError`. Where it does not, second derivatives of
+#   `y.pow(3).sum()`, through the gradients of `x` and of `weight`, are right, or the second pass raises
+#   one. (Numbers in `x` are at most 100 here.) <!-- rule: second -->
+# - Calls do not disturb each other: there may be several forward passes, each with an `eps` of its own, before the first
+#   backward pass, and each has one or none, in any order. <!-- rule: own_notes -->
+# - `x`, `weight` and the gradient that comes in stay as they were. <!-- rule: unchanged -->
+
 
 
 # %% exercise="rms_norm" minutes=40 difficulty=3
@@ -1889,13 +1885,13 @@ def tensors_to_norm(seed):
         ((3, 4, 5), 1e-8, torch.float32),
         ((3, 4, 5), 1.0, torch.float32),
         ((*some, 2, 6), 0.1, torch.float64),
-        ((2, 1100), 1e-6, torch.float32),
-        ((1100, 3), 1e-6, torch.float64),
+        ((2, 100), 1e-6, torch.float32),
+        ((100, 3), 1e-6, torch.float64),
     ):
         x, pull = (torch.randn(shape, generator=generator, dtype=dtype) for _ in range(2))
         weight = torch.randn(shape[-1:], generator=generator, dtype=dtype)
         if shape == (3, 4, 5):
-            x = x.clamp(-1, 1) * torch.tensor([[0, 1e-15, 1e-4, 1], [1e4, 1e15, 1e14, 1e13], [1e-8, 1e8, 1e15, 1e12]], dtype=dtype)[..., None]
+            x = x.clamp(-1, 1) * torch.tensor([[0, 1e-15, 1e-4, 1], [1e4, 1e3, 1e-12, 0], [1e-8, 100, 1e4, 1e-3]], dtype=dtype)[..., None]
             weight[1] = 0
         yield x, weight, eps, pull
 
@@ -1926,7 +1922,7 @@ def check_norm(x, weight, eps, pull):
     exact = [tensor.double() for tensor in (x, weight, pull)]
     expected = all_about(norm_by_definition, *exact[:2], eps, exact[2])
     ordinary = x.abs().max() < 100
-    what = f"for x of shape {tuple(x.shape)} {'in' if ordinary else 'with rows from 0 to 1e15 in'} {x.dtype}, eps {eps:g}"
+    what = f"for x of shape {tuple(x.shape)} {'in' if ordinary else 'with rows from 0 to 1e4 in'} {x.dtype}, eps {eps:g}"
     rtol = 1e-4 if x.dtype == torch.float32 else 1e-7
     root = (exact[0].square().mean(-1, keepdim=True) + eps).sqrt()
     reach = ((exact[2] * exact[1]).abs() / root).amax(-1, keepdim=True)  # of a row of the gradient for x
@@ -1950,7 +1946,7 @@ def check_norm(x, weight, eps, pull):
     compare(for_weight, expected["gradients"][1], "the gradient of the weight", hint)
     hint = "the input works in two ways: directly, and through r, which depends on every entry of its row; and is `grad_output` (with the weight) in both?"
     if not ordinary:
-        hint = "the rows are of very different size: in float32 the cube of 1e14 is infinite, so work with x / r, whose numbers are all near 1"
+        hint = "the rows are of very different size, and each has an r of its own"
     compare(for_x, expected["gradients"][0], "the gradient of x", hint)
     for question, hint in (
         ("gradients through two", "each call needs notes of its own: they belong on `ctx`, not on the class or in a global"),
@@ -2831,41 +2827,36 @@ plt.show()
 # %% [markdown]
 # ### Exercise 9 · Repair all three (`clinic`, 3 points, 30 minutes, difficulty 2 of 3)
 #
-# `record(camera, count)`: `camera.read()` gives the next frame, a contiguous `uint8` array `[height, width]`; `count` is 1 to 20.
+# `record(camera, count)`: `camera` works as the one above. `camera.read()` writes the next frame into its one buffer, a
+# `uint8` array `[height, width]`, and returns this; `count` is 1 to 20.
 #
-# - It reads exactly `count` frames. A still scene gives equal ones, and each of them counts. <!-- rule: count -->
-# - It returns `float32` `[count, height, width]`: a number n as n / 255, off by at most 1e-6, whatever other numbers the film
-#   holds (nothing but 0 and 1, say). <!-- rule: scale -->
+# - It reads exactly `count` frames. Equal ones (a still scene) count, too. <!-- rule: count -->
+# - It returns `float32` `[count, height, width]`: a number n as n / 255, off by at most 1e-6, whatever the other numbers
+#   are. <!-- rule: scale -->
 # - Each frame is as it was when it was read, and stays so when the camera goes on, also for another film. <!-- rule: frames -->
 #
-# `to_device(batch, device, dtype)`: a batch is a tensor; or a dict, list or tuple of batches, nested up to 20 deep, which may
-# be empty; or anything else (a string, a number, `None`, a NumPy array, a module, a data class, any object, also one that
-# holds tensors, has keys, or has a `to` of its own). A dict's names may be strings or numbers. Tensors have no to four axes,
-# some of length 0, and require no gradients. Their dtype is float64, float32, float16, bfloat16, float8_e4m3fn or float8_e5m2;
-# or int64, int32, uint8, bool or complex64.
-# Tensors, dicts, lists and tuples are plain ones: no `nn.Parameter`, no `OrderedDict`, no named tuple, no `deque`. `device` is a
-# `torch.device` or its name (`"cpu"`), `dtype` float64, float32, float16 or bfloat16.
+# `to_device(batch, device, dtype)`: a batch is a tensor, a string, a Python number or `None`, or a dict, list or tuple of batches,
+# nested up to 6 deep; dicts, lists and tuples may be empty, names in a dict are strings, and nothing is of a subclass of these.
+# Tensors are float64, float32, float16, bfloat16, int64, uint8 or bool, of no to four axes. `device` is a `torch.device` or its
+# name (`"cpu"`), `dtype` one of the four dtypes of floating point.
 #
 # - Every tensor of the result is on `device`. <!-- rule: device, reported -->
-# - Tensors of floating point, those of 8 bits too, get `dtype`. <!-- rule: floats -->
-# - All other tensors (ids, masks, bytes, complex numbers) keep their dtype and values. <!-- rule: others -->
-# - The structure comes back as it was: a dict as a dict in the same order, a list as a list, a tuple as a tuple, at any
-#   depth. <!-- rule: structure -->
-# - Anything else goes through as it is: the same object, unchanged. <!-- rule: rest -->
-# - The given batch stays as it was. (The result may share with it what needed no change.) <!-- rule: unchanged -->
+# - Tensors of floating point get `dtype`. <!-- rule: floats -->
+# - All other tensors (ids, bytes, masks) keep their dtype and values. <!-- rule: others -->
+# - The structure comes back as it was, at any depth: a dict as a dict in the same order, a list as a list, a tuple as a tuple;
+#   and so do strings, numbers and `None`. <!-- rule: structure -->
+# - The given batch stays as it was. <!-- rule: unchanged -->
 #
-# `smooth(losses, keep)`: `losses` is an iterable of finite tensors without axes (float32 or float64), one for each of 1 to 1,000
-# training steps: a list, or as a rule a generator that runs the step when it is asked for the next loss. `keep` is a number from 0
-# to 1.
+# `smooth(losses, keep)`: `losses` is a generator that runs a training step when it is asked for the next loss, 1 to 1,000
+# times. The losses are finite tensors without axes, all float32 or all float64. `keep` is a number from 0 to 1.
 #
-# - It returns the averages: the first loss, then for each further entry `keep * average + (1 - keep) * loss`, right to 1e-5
-#   (float32) or 1e-9 (float64) of the largest loss, or of 1 where that is smaller. Losses may be 0, negative or
-#   equal. <!-- rule: average -->
-# - They are a list of Python floats. <!-- rule: numbers -->
-# - The losses keep their values: they belong to whoever made them, and one tensor may come several times, also in a
-#   row. <!-- rule: intact -->
+# - It returns a list of Python floats, the averages: the first loss, then for each further one
+#   `keep * average + (1 - keep) * loss`, right to 1e-5 (float32) or 1e-9 (float64) of the largest loss, or of 1 where that is
+#   smaller. Losses may be 0, negative or equal. <!-- rule: average -->
+# - The losses keep their values: they belong to whoever made them. <!-- rule: intact -->
 # - Gradients are on while a training step runs. <!-- rule: steps -->
 # - When the next loss is asked for, at most the graph of the newest loss is still alive. <!-- rule: graphs -->
+
 
 
 # %% exercise="clinic" minutes=30 difficulty=2
@@ -2932,30 +2923,6 @@ def devices_after_move(batch, device, dtype):
 
 
 @check.scenario
-def the_same_objects(device, dtype):
-    """By kind of object: whether it is the same after the move, at three depths; and the dtype of a float32 tensor that it holds."""
-    module, number = torch.nn.LayerNorm(2), torch.ones(2)
-    point = dataclasses.make_dataclass("Point", ["place"])(number)
-    things = {
-        "an object": (types.SimpleNamespace(place=number), lambda thing: thing.place),
-        "an object with a `to` of its own": (types.SimpleNamespace(to=lambda *args, **kwargs: None), None),
-        "a NumPy array": (np.ones(2), None),
-        "a set": ({1, 2}, None),
-        "a range": (range(2), None),
-        "a data class": (point, lambda thing: thing.place),
-        "a bytearray": (bytearray(2), None),
-        "an object with keys that is no dict": (collections.UserDict(place=number), lambda thing: thing["place"]),
-        "a module": (module, lambda thing: thing.weight),
-    }
-    same, kept = {}, {}
-    for name, (thing, tensor_of) in things.items():
-        moved = to_device([thing, {"part": thing}, [(thing, torch.ones(2))]], device, dtype)
-        same[name] = [moved[0] is thing, moved[1]["part"] is thing, moved[2][0][0] is thing]
-        kept[name] = tensor_of(thing).dtype if tensor_of else number.dtype
-    return same, kept
-
-
-@check.scenario
 def smooth_training(targets, keep, offset):
     """`smooth` on the losses of a training whose steps feel two things: each graph of an older step that is still alive
     adds 100 to the loss (which `offset` lowers), and without gradients nothing is learned. Returns the averages, what the steps felt, and the
@@ -2989,11 +2956,10 @@ def smooth_training(targets, keep, offset):
 
 
 @check.scenario
-def smooth_list(numbers, keep, dtype=torch.float64):
-    """`smooth` on a list of losses, equal numbers being one tensor; and the losses afterwards."""
-    tensors = {number: torch.tensor(number, dtype=dtype) for number in numbers}
-    losses = [tensors[number] for number in numbers]
-    return smooth(losses, keep), [loss.item() for loss in losses]
+def smooth_numbers(numbers, keep, dtype=torch.float64):
+    """`smooth` on losses of these values, and the losses afterwards."""
+    losses = [torch.tensor(number, dtype=dtype) for number in numbers]
+    return smooth((loss for loss in losses), keep), [loss.item() for loss in losses]
 
 
 def averages_of(losses, keep):
@@ -3051,15 +3017,14 @@ def batches_to_move(seed):
     yield "a list", [(ids, {"x": numbers.float(), "y": [numbers]}, []), None, {}, (), nested, "end"], torch.float16
     yield "a tuple", (numbers.float(), 2.5, True), torch.float64
     deep = numbers
-    for depth in range(10):
+    for depth in range(3):
         deep = [{"deeper": deep}] if depth % 2 else {"deeper": (deep, depth)}
-    yield "a batch 20 deep", deep, torch.float16
-    yield "a dict with numbers for names", {0: numbers, 24: {1: ids}}, torch.float16
-    yield "a dict of other shapes", {"step": ids[0, 0], "loss": numbers[0, 0], "no rows": numbers[:0], "no ids": ids[:, :0], "film": numbers[None, None]}, torch.float32
+    yield "a batch 6 deep", deep, torch.float16
+    yield "a dict of other shapes", {"step": ids[0, 0], "loss": numbers[0, 0], "film": numbers[None, None]}, torch.float32
     floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    for old, new in itertools.product((*floats, torch.float8_e4m3fn, torch.float8_e5m2), floats):
+    for old, new in itertools.product(floats, floats):
         yield f"a tensor in {old}", numbers.to(old), new
-    for other in (torch.uint8, torch.int32, torch.int64, torch.bool, torch.complex64):
+    for other in (torch.uint8, torch.int64, torch.bool):
         yield f"a tensor in {other}", ids[0].to(other), torch.float16
     for rest in (name, 3, None, {}, []):
         yield repr(rest), rest, torch.float32
@@ -3098,13 +3063,6 @@ def check_to_device():
             devices = devices_after_move(batch, device, dtype)
             hint = "every tensor moves, whatever its dtype and however deep it lies"
             check.equal(devices, ["meta"] * len(devices), f"{title} on `meta`: the device of tensor", hint)
-    same, kept = the_same_objects("cpu", torch.float64)
-    for name, each in same.items():
-        hint = f"what is no tensor, dict, list or tuple goes through as it is: the same object, no copy. (In [object, {{'part': object}}, [(object, tensor)]] it is {name}.)"
-        check.equal(each, [True] * 3, f"after `to_device`, whether {name} is the same as before, at", hint)
-    for name, each in kept.items():
-        hint = "such an object is left alone, with all that it holds: a module's `to` works in place, and so does writing into a field or an entry"
-        check.equal(each, torch.float32, f"the dtype of a tensor in {name} of the batch after `to_device`", hint)
 
 
 def check_smooth():
@@ -3147,16 +3105,15 @@ def check_smooth():
             check.equal(got, expected, f"in {what}, number", few, rtol=0, atol=1e-9 * max(1, *map(abs, given)))
         many = random.normal(size=999).round(3).tolist()
         for losses, keep, dtype, how, hint in (
-            ([2.0, -1.0, 2.0, 5.0], 0.75, torch.float64, ", the first and the third of them one tensor", "any iterable will do"),
-            ([2.0, 2.0, 2.0, -1.0, -1.0, 5.0], 0.5, torch.float64, ", several of them one tensor", "each entry of the list is a step of its own"),
+            ([2.0, 2.0, 2.0, -1.0, -1.0, 5.0], 0.5, torch.float64, ", several of them equal", "each loss is that of a step of its own"),
             ([9.0, *many], 1, torch.float64, "", "with keep 1 the first loss stays, however many come: none may be forgotten"),
             ([9.0, *many], 0.25, torch.float64, "", "after 600 steps keep ** step is 0 in floating point: go from average to average"),
             ([9.0, *many], 0.999, torch.float64, "", "an early loss still has a share after a thousand steps: none may be forgotten"),
             ([0.1, 0.7, -0.3, 0.7], 0.75, torch.float32, " in float32", "a float32 loss is a number like any other"),
         ):
-            what = f"the averages of a list of {len(losses)} losses{how}, with keep {keep}"
+            what = f"the averages of {len(losses)} losses{how}, with keep {keep}"
             given = torch.tensor(losses, dtype=dtype).tolist()
-            got, afterwards = smooth_list(losses, keep, dtype)
+            got, afterwards = smooth_numbers(losses, keep, dtype)
             check.equal(len(got), len(losses), f"the number of {what}", hint)
             allowed = (1e-9 if dtype == torch.float64 else 1e-5) * max(1, *map(abs, given))
             check.equal(got, averages_of(given, keep), f"in {what}, number", hint, rtol=0, atol=allowed)

@@ -2116,7 +2116,7 @@ def descend(loss_of, parameters, rate, steps):
 # + loss.backward(retain_graph=True)
 
 
-# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="through r"
+# %% wrong="rms_norm" breaks="gradients" says="through r"
 # Misunderstands: r is a constant.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2132,7 +2132,7 @@ class RMSNorm(torch.autograd.Function):
         return g * weight * inverse, (g * x * inverse).sum((0, 1)), None
 
 
-# %% wrong="rms_norm" breaks="arguments" says="None for `eps`"
+# %% wrong="rms_norm" breaks="gradients" says="None for `eps`"
 # Misunderstands: backward returns gradients for the tensors only.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2149,7 +2149,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0)
 
 
-# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="grad_output"
+# %% wrong="rms_norm" breaks="gradients" says="grad_output"
 # Misunderstands: backward gives the derivative of the operation, not the gradient of the loss (grad_output is left out).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2233,7 +2233,7 @@ class RMSNorm(torch.autograd.Function):
         return RMSNorm.inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" breaks="gradient_x" says="with the weight"
+# %% wrong="rms_norm" breaks="gradients" says="with the weight"
 # Misunderstands: the weight comes after r, so it has no part in what goes through r.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2250,7 +2250,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (g * weight - n * (g * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" breaks="gradient_weight" says="axes of x but the last"
+# %% wrong="rms_norm" breaks="gradients" says="axes of x but the last"
 # Misunderstands: x has two axes before the last, as in one's own model.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2267,7 +2267,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).sum((0, 1)), None
 
 
-# %% wrong="rms_norm" breaks="strides" says="strides that `view` cannot take"
+# %% wrong="rms_norm" breaks="gradients" says="strides that `view` cannot take"
 # Misunderstands: the gradient that comes in lies in memory like the output.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2358,7 +2358,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="there are NaNs"
+# %% wrong="rms_norm" breaks="gradients" says="there are NaNs"
 # Misunderstands: the normalised x can be had back from the output (where the weight is 0 it is lost).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2374,23 +2374,6 @@ class RMSNorm(torch.autograd.Function):
         y, inverse, weight = ctx.saved_tensors
         n, h = y / weight, g * weight
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
-
-
-# %% wrong="rms_norm" breaks="gradient_x" says="the cube of 1e14 is infinite"
-# Misunderstands: a formula that is right on paper is right in float32 (r cubed is infinite for large rows, and a term is lost).
-class RMSNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, weight, eps):
-        ctx.save_for_backward(x, weight)
-        ctx.eps = eps
-        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
-
-    @staticmethod
-    def backward(ctx, g):
-        x, weight = ctx.saved_tensors
-        r = (x.square().mean(-1, keepdim=True) + ctx.eps).sqrt()
-        h = g * weight
-        return h / r - x * (h * x).mean(-1, keepdim=True) / r**3, (g * (x / r)).reshape(-1, len(weight)).sum(0), None
 
 
 # %% wrong="rms_norm" breaks="second" says="second derivative"
@@ -2428,7 +2411,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" breaks="alone" says="no gradient reaches x where it alone requires one"
+# %% wrong="rms_norm" breaks="gradients" says="no gradient reaches x where it alone requires one"
 # Misunderstands: a layer with a frozen weight has nothing to do in backward (x still needs its gradient).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2447,7 +2430,7 @@ class RMSNorm(torch.autograd.Function):
         return rinv * (g - n * (g * n).mean(-1, keepdim=True)), (grad_output * n).flatten(0, -2).sum(0), None
 
 
-# %% wrong="rms_norm" breaks="alone" says="no gradient reaches the weight where it alone requires one"
+# %% wrong="rms_norm" breaks="gradients" says="no gradient reaches the weight where it alone requires one"
 # Misunderstands: where x needs no gradient the layer is the first and learns nothing.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2468,7 +2451,7 @@ class RMSNorm(torch.autograd.Function):
         return for_x, for_weight, None
 
 
-# %% wrong="rms_norm" breaks="value, gradient_x, gradient_weight" says="does every step keep the dtype of x"
+# %% wrong="rms_norm" breaks="value, gradients" says="does every step keep the dtype of x"
 # Misunderstands: the root is always taken in float32, as language models do it (float64 loses its digits).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2543,31 +2526,6 @@ class RMSNorm(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         grad_output = grad_output.detach()
         inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
-        normal, h = x * inverse, grad_output * weight
-        grad_x = inverse * (h - normal * (h * normal).mean(-1, keepdim=True))
-        return grad_x, (grad_output * normal).reshape(-1, x.shape[-1]).sum(0), None
-
-
-# %% wrong="rms_norm" breaks="value" says="eps under the root"
-# Misunderstands: a row may be divided by its largest number first against overflow, and eps stays the same.
-class RMSNorm(torch.autograd.Function):
-    @staticmethod
-    def inverse_root(x, eps):
-        largest = x.abs().amax(-1, keepdim=True)
-        largest = torch.where(largest > 1e6, largest, 1)
-        return torch.rsqrt((x / largest).square().mean(-1, keepdim=True) + eps) / largest
-
-    @staticmethod
-    def forward(ctx, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        ctx.eps = eps
-        ctx.save_for_backward(x, weight)
-        return x * RMSNorm.inverse_root(x, eps) * weight
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_output: torch.Tensor):
-        x, weight = ctx.saved_tensors
-        inverse = RMSNorm.inverse_root(x, ctx.eps)
         normal, h = x * inverse, grad_output * weight
         grad_x = inverse * (h - normal * (h * normal).mean(-1, keepdim=True))
         return grad_x, (grad_output * normal).reshape(-1, x.shape[-1]).sum(0), None
@@ -2696,6 +2654,26 @@ class RMSNorm(torch.autograd.Function):
             _, pull_back = torch.func.vjp(lambda x, weight: RMSNorm.formula(x, weight, ctx.eps), x, weight)
             for_x, for_weight = pull_back(grad_output.double())
         return for_x.to(grad_output.dtype), for_weight.to(grad_output.dtype), None
+
+
+# %% right="rms_norm"
+# Every backward pass that is to be differentiated is refused.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        if torch.is_grad_enabled():
+            raise RuntimeError("RMSNorm has no second derivatives")
+        x, weight = ctx.saved_tensors
+        root = (x.square().mean(-1, keepdim=True) + ctx.eps).sqrt()
+        normed, scaled = x / root, grad_output * weight
+        for_x = (scaled - normed * (scaled * normed).mean(-1, keepdim=True)) / root
+        return for_x, (grad_output * normed).sum(dim=tuple(range(x.ndim - 1))), None
 
 
 # %% right="rms_norm"
@@ -4290,7 +4268,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" breaks="rest" says="goes through as it is"
+# %% wrong="clinic" breaks="structure" says="goes through as it is"
 # Misunderstands: numbers of a batch are to become tensors.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -4336,7 +4314,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" breaks="numbers" says="take the number out"
+# %% wrong="clinic" breaks="average" says="take the number out"
 # Misunderstands: a detached tensor is a number.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -4408,61 +4386,6 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" breaks="floats" says="floating-point tensors get the new dtype"
-# Misunderstands: there are four floating-point dtypes (those of 8 bits are taken for whole numbers).
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype):
-    if isinstance(batch, torch.Tensor):
-        floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-        return batch.to(device, dtype if batch.dtype in floats else batch.dtype)
-    if isinstance(batch, dict):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep):
-    curve = []
-    for loss in losses:
-        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
-    return curve
-
-
-# %% wrong="clinic" breaks="rest" says="the same object, no copy"
-# Misunderstands: a deep copy is the safe way to leave a batch as it was (what is no tensor is copied, too).
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype):
-    import copy
-
-    def move(part):
-        if isinstance(part, torch.Tensor):
-            return part.to(device, dtype if part.is_floating_point() else part.dtype)
-        if isinstance(part, dict):
-            for name in part:
-                part[name] = move(part[name])
-        elif isinstance(part, list):
-            part[:] = [move(value) for value in part]
-        elif isinstance(part, tuple):
-            part = tuple(move(value) for value in part)
-        return part
-
-    return move(copy.deepcopy(batch))
-
-
-def smooth(losses, keep):
-    curve = []
-    for loss in losses:
-        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
-    return curve
-
-
 # %% wrong="clinic" breaks="intact" says="written into the loss"
 # Misunderstands: `detach` gives memory of its own (the average is written into the first loss).
 def record(camera, count):
@@ -4487,56 +4410,6 @@ def smooth(losses, keep):
         else:
             average.mul_(keep).add_(loss.detach(), alpha=1 - keep)
         curve.append(average.item())
-    return curve
-
-
-# %% wrong="clinic" breaks="rest" says="an object with a `to` of its own is the same"
-# Misunderstands: whatever has a `to` is a tensor (an object is replaced, a module cast in place).
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype):
-    if isinstance(batch, dict):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    if hasattr(batch, "to"):
-        if hasattr(batch, "is_floating_point") and not batch.is_floating_point():
-            return batch.to(device)
-        return batch.to(device, dtype)
-    return batch
-
-
-def smooth(losses, keep):
-    curve = []
-    for loss in losses:
-        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
-    return curve
-
-
-# %% wrong="clinic" breaks="rest" says="a tensor in a module"
-# Misunderstands: a module in a batch moves with it.
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype):
-    if isinstance(batch, torch.nn.Module):
-        return batch.to(device, dtype)
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
-    if isinstance(batch, dict):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep):
-    curve = []
-    for loss in losses:
-        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
     return curve
 
 
@@ -4643,110 +4516,6 @@ def smooth(losses, keep: float) -> list[float]:
     return curve
 
 
-# %% wrong="clinic" breaks="average" says="not an iterator"
-# Misunderstands: what can be iterated over has `next` (a list has not).
-def record(camera, count: int) -> torch.Tensor:
-    frames = [torch.tensor(camera.read()) for _ in range(count)]
-    return torch.stack(frames).float() / 255
-
-
-def to_device(batch, device, dtype: torch.dtype):
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
-    if isinstance(batch, dict):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep: float) -> list[float]:
-    average = next(losses).item()
-    curve = [average]
-    for loss in losses:
-        average = keep * average + (1 - keep) * loss.item()
-        curve.append(average)
-    return curve
-
-
-# %% wrong="clinic" breaks="rest" says="a tensor in a data class"
-# Misunderstands: a data class is a batch as a dict is, and its fields may be moved where they are.
-def record(camera, count: int) -> torch.Tensor:
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype: torch.dtype):
-    import dataclasses
-
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
-    if isinstance(batch, dict):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        for field in dataclasses.fields(batch):
-            setattr(batch, field.name, to_device(getattr(batch, field.name), device, dtype))
-    return batch
-
-
-def smooth(losses, keep: float) -> list[float]:
-    averages = []
-    for loss in losses:
-        value = loss.item()
-        averages.append(keep * averages[-1] + (1 - keep) * value if averages else value)
-    return averages
-
-
-# %% wrong="clinic" breaks="rest" says="a bytearray is the same"
-# Misunderstands: whatever is a mapping or a sequence (but a string) is a nested batch.
-def record(camera, count: int) -> torch.Tensor:
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype: torch.dtype):
-    from collections.abc import Mapping, MutableSequence
-
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
-    if isinstance(batch, Mapping):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (MutableSequence, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep: float) -> list[float]:
-    averages = []
-    for loss in losses:
-        value = loss.item()
-        averages.append(keep * averages[-1] + (1 - keep) * value if averages else value)
-    return averages
-
-
-# %% wrong="clinic" breaks="rest" says="an object with keys that is no dict is the same"
-# Misunderstands: what has keys and values is a dict.
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]) / 255
-
-
-def to_device(batch, device, dtype):
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
-    if hasattr(batch, "keys"):
-        return {name: to_device(batch[name], device, dtype) for name in batch.keys()}
-    if type(batch) in (list, tuple):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep):
-    averages = []
-    for loss in losses:
-        averages.append(keep * averages[-1] + (1 - keep) * loss.item() if averages else loss.item())
-    return averages
-
-
 # %% wrong="clinic" breaks="frames" says="each film needs memory of its own"
 # Misunderstands: memory that is kept from film to film only saves time (the next film overwrites this one).
 FILMS = {}
@@ -4778,30 +4547,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" breaks="structure" says="keywords must be strings"
-# Misunderstands: names in a dict are always strings.
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype):
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
-    if isinstance(batch, dict):
-        return dict(**{name: to_device(value, device, dtype) for name, value in batch.items()})
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep):
-    curve = []
-    for loss in losses:
-        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
-    return curve
-
-
-# %% wrong="clinic" breaks="device, floats" says="a batch 20 deep"
+# %% wrong="clinic" breaks="device, floats" says="a batch 6 deep"
 # Misunderstands: a function need not call itself: four levels written one inside the other are deep enough.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -4851,8 +4597,8 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" breaks="average" says="each entry of the list is a step of its own"
-# Misunderstands: the same loss tensor a second time in a row is the same step, which must not count twice.
+# %% wrong="clinic" breaks="average" says="the number of the averages of 6 losses"
+# Misunderstands: the same loss a second time in a row is that of the same step, which must not count twice.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
 
@@ -4870,11 +4616,11 @@ def to_device(batch, device, dtype):
 def smooth(losses, keep):
     curve, previous = [], None
     for loss in losses:
-        if loss is previous:
-            continue
         number = loss.item()
+        if number == previous:
+            continue
         curve.append(keep * curve[-1] + (1 - keep) * number if curve else number)
-        previous = loss
+        previous = number
     return curve
 
 
