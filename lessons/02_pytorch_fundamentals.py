@@ -90,7 +90,7 @@ draw_strides(
 #
 # `expand` repeats a row with stride 0, without writing it down four times. Broadcasting in section 2 is exactly that.
 #
-# Which operations copy? `view`, `transpose`, `permute`, slices and `expand` never do. `contiguous`, `reshape` and `to`
+# Which operations copy? `view`, `transpose`, `permute`, slices and `expand` never do. `contiguous`, `reshape`, `flatten` and `to`
 # copy when they must and return the same memory when they need not. `clone`, indexing with a list, and arithmetic
 # always give new memory. NumPy arrays join in: `torch.from_numpy` gives a view of the array's memory, `torch.tensor`
 # a copy.
