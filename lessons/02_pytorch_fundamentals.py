@@ -2836,9 +2836,9 @@ plt.show()
 # - Each frame is as it was when it was read, and stays so when the camera goes on, also for another film. <!-- rule: frames -->
 #
 # `to_device(batch, device, dtype)`: a batch is a tensor, a string, a Python number or `None`, or a dict, list or tuple of
-# batches, nested up to 6 deep; dicts, lists and tuples may be empty, names in a dict are strings, and nothing is of a subclass of these.
-# Tensors are float64, float32, float16, bfloat16, int64, uint8 or bool, of no to four axes. `device` is a `torch.device` or its
-# name (`"cpu"`), `dtype` one of the four dtypes of floating point.
+# batches, nested up to 6 deep; dicts, lists and tuples may be empty, names in a dict are strings, and nothing is of a subclass
+# of these. Tensors are float64, float32, float16, bfloat16, int64, uint8 or bool, of no to four axes. `device` is a
+# `torch.device` or its name (`"cpu"`), `dtype` one of the four dtypes of floating point.
 #
 # - Every tensor of the result is on `device`. <!-- rule: device, reported -->
 # - Tensors of floating point get `dtype`. <!-- rule: floats -->
