@@ -20,7 +20,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
 
-# %% wrong="patches" breaks="view, strides" says="which of your steps copies"
+# %% wrong="patches" breaks="view, rows" says="which of your steps copies"
 # Misunderstands: `contiguous` tidies a tensor up in place.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -31,7 +31,7 @@ def to_tokens(patches):
     return patches.view(len(patches) * patches.shape[1], -1) / 255
 
 
-# %% wrong="patches" breaks="parts" says="take strides from the tensor"
+# %% wrong="patches" breaks="grid" says="take strides from the tensor"
 # Misunderstands: strides follow from the shape, so they can be computed from it.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -45,7 +45,7 @@ def to_tokens(patches):
     return patches.flatten(0, 1).flatten(1).float() / 255
 
 
-# %% wrong="patches" breaks="float32, scale" says="leaves the integers"
+# %% wrong="patches" breaks="scale" says="leaves the integers"
 # Misunderstands: a picture that was scaled to 0..1 can go back to the dtype it had.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -56,7 +56,7 @@ def to_tokens(patches):
     return (patches.flatten(0, 1).flatten(1) / 255).to(patches.dtype)
 
 
-# %% wrong="patches" breaks="strides" says="use .reshape(...) instead"
+# %% wrong="patches" breaks="rows" says="use .reshape(...) instead"
 # Misunderstands: `view` works on any tensor.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -110,7 +110,7 @@ def to_tokens(patches):
     return (patches.flatten(0, 1).flatten(1) / 255).squeeze()
 
 
-# %% wrong="patches" breaks="float32" says="lead to float64"
+# %% wrong="patches" breaks="scale" says="lead to float64"
 # Misunderstands: more digits cannot be wrong.
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -156,7 +156,7 @@ def to_tokens(patches):
     return tokens / 255 if tokens.max() > 1 else tokens
 
 
-# %% wrong="patches" breaks="unchanged" says="each needs memory of its own"
+# %% wrong="patches" breaks="calls" says="each needs memory of its own"
 # Misunderstands: memory that is kept from call to call only saves time (the tokens of an earlier call are overwritten).
 def patch_view(image, size):
     height, width, channels = image.shape
@@ -172,7 +172,7 @@ def to_tokens(patches):
     return tokens.copy_(patches.flatten(0, 1).flatten(1)).div_(255)
 
 
-# %% wrong="patches" breaks="anew" says="the tensor is the same, its numbers are not"
+# %% wrong="patches" breaks="calls" says="the tensor is the same, its numbers are not"
 # Misunderstands: a tensor that is the same object has the same numbers, so its tokens need be computed only once.
 import functools
 
@@ -200,20 +200,6 @@ def to_tokens(patches):
     return (patches.reshape(rows * columns, -1).half() / 255).float()
 
 
-# %% wrong="patches" breaks="parts" says="take strides from the tensor"
-# Misunderstands: the channels of one pixel always lie one behind the other; only rows and columns can be spread in memory.
-def patch_view(image, size):
-    pixels = torch.from_numpy(image)
-    down, right, _ = pixels.stride()
-    shape = (image.shape[0] // size, image.shape[1] // size, size, size, image.shape[2])
-    return pixels.as_strided(shape, (size * down, size * right, down, right, 1))
-
-
-def to_tokens(patches):
-    rows, columns = patches.shape[:2]
-    return patches.reshape(rows * columns, -1).float() / 255
-
-
 # %% wrong="patches" breaks="grid" says="each call has a size of its own"
 # Misunderstands: an array that is the same has the same patches (of any size).
 VIEWS = {}
@@ -230,6 +216,51 @@ def patch_view(image, size):
 def to_tokens(patches):
     rows, columns = patches.shape[:2]
     return patches.reshape(rows * columns, -1).float() / 255
+
+
+# %% wrong="patches" breaks="calls" says="the tensor is the same, its numbers are not"
+# Misunderstands: the version counter of a tensor sees every write into its memory (that through the NumPy array escapes it).
+def patch_view(image, size):
+    return torch.from_numpy(image).unfold(0, size, size).unfold(1, size, size).permute(0, 1, 3, 4, 2)
+
+
+LAST = {}
+
+
+def to_tokens(patches):
+    if LAST.get("patches") is patches and LAST["version"] == patches._version:
+        return LAST["tokens"].clone()
+    tokens = patches.flatten(0, 1).flatten(1).float() / 255
+    LAST.update(patches=patches, version=patches._version, tokens=tokens.clone())
+    return tokens
+
+
+# %% wrong="patches" breaks="calls" says="the tensor is the same, its numbers are not"
+# Misunderstands: patches with the same sum and the same first number are the same.
+def patch_view(image, size):
+    return torch.from_numpy(image).unfold(0, size, size).unfold(1, size, size).permute(0, 1, 3, 4, 2)
+
+
+FOUND = {}
+
+
+def to_tokens(patches):
+    key = patches.shape, patches.sum().item(), patches[0, 0, 0, 0, 0].item(), patches.data_ptr()
+    if key not in FOUND:
+        FOUND[key] = patches.flatten(0, 1).flatten(1).float() / 255
+    return FOUND[key].clone()
+
+
+# %% wrong="patches" breaks="unchanged" says="must still show in them"
+# Misunderstands: making the given tensor contiguous changes nothing about it (it is no view of the picture any more).
+def patch_view(image, size):
+    return torch.from_numpy(image).unfold(0, size, size).unfold(1, size, size).permute(0, 1, 3, 4, 2)
+
+
+def to_tokens(patches):
+    if not patches.is_contiguous():
+        patches.data = patches.contiguous()
+    return patches.view(len(patches) * patches.shape[1], -1).float() / 255
 
 
 # %% right="patches"
@@ -338,16 +369,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths[:, None, None] ** 2))
 
 
-# %% wrong="gaussians" breaks="dtype" says="turn the result into theirs"
-# Misunderstands: positions are float32, whatever the centres are.
-def gaussians(centres, widths, height, width):
-    rows = torch.arange(height, dtype=torch.float32, device=centres.device)
-    columns = torch.arange(width, dtype=torch.float32, device=centres.device)
-    square = (rows[:, None] - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
-    return torch.exp(-square / (2 * widths[:, None, None] ** 2))
-
-
-# %% wrong="gaussians" breaks="dtype" says="lose digits"
+# %% wrong="gaussians" breaks="formula" says="lose digits"
 # Misunderstands: the dtype of the result is what counts, not that of the calculation.
 def gaussians(centres, widths, height, width):
     rows = torch.arange(height, device=centres.device).float()
@@ -357,7 +379,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-square / (2 * widths.float()[:, None, None] ** 2)).to(centres.dtype)
 
 
-# %% wrong="gaussians" breaks="dtype" says="lose digits"
+# %% wrong="gaussians" breaks="formula" says="lose digits"
 # Misunderstands: (a - b)² may be computed as a² - 2ab + b² (in floating point the difference of large numbers is left with few digits).
 def gaussians(centres, widths, height, width):
     options = dict(dtype=centres.dtype, device=centres.device)
@@ -416,7 +438,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-((distance / widths[:, None, None]) ** 2) / 2)
 
 
-# %% wrong="gaussians" breaks="dtype" says="difference of large squares"
+# %% wrong="gaussians" breaks="formula" says="difference of large squares"
 # Misunderstands: `cdist` takes differences (for more than 25 pixels it multiplies matrices, and digits cancel).
 def gaussians(centres, widths, height, width):
     work = torch.promote_types(centres.dtype, torch.float32)
@@ -426,7 +448,7 @@ def gaussians(centres, widths, height, width):
     return torch.exp(-((distance / widths.to(work)[:, None]) ** 2) / 2).view(-1, height, width).to(centres.dtype)
 
 
-# %% wrong="gaussians" breaks="dtype" says="a number that the formula lacks"
+# %% wrong="gaussians" breaks="formula" says="a number that the formula lacks"
 # Misunderstands: a millionth in the denominator guards against division by 0 and changes nothing.
 def gaussians(centres, widths, height, width):
     work = torch.promote_types(centres.dtype, torch.float32)
@@ -479,15 +501,24 @@ def gaussians(centres: torch.Tensor, widths: torch.Tensor, height: int, width: i
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
-# %% wrong="gaussians" breaks="dtype" says="0.005 is allowed"
-# Misunderstands: positions from linspace are whole numbers in every dtype (a half dtype rounds i / (height - 1) first).
-def gaussians(centres: torch.Tensor, widths: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    kind = {"dtype": centres.dtype, "device": centres.device}
-    rows = torch.linspace(0, 1, height, **kind) * (height - 1)
-    columns = torch.linspace(0, 1, width, **kind) * (width - 1)
-    down = rows[None, :, None] - centres[:, 0, None, None]
-    across = columns[None, None, :] - centres[:, 1, None, None]
-    return torch.exp(-(down**2 + across**2) / (2 * widths[:, None, None] ** 2))
+# %% wrong="gaussians" breaks="formula" says="1e-09 is allowed"
+# Misunderstands: beyond six widths a spot is as good as nothing.
+def gaussians(centres, widths, height, width):
+    y, x = centres.T[:, :, None, None]
+    s = widths[:, None, None]
+    i = torch.arange(height, device=centres.device, dtype=centres.dtype)[:, None]
+    j = torch.arange(width, device=centres.device, dtype=centres.dtype)
+    squared = (i - y) ** 2 + (j - x) ** 2
+    return torch.where(squared > (6 * s) ** 2, 0.0, torch.exp(-squared / (2 * s**2)))
+
+
+# %% wrong="gaussians" breaks="device" says="the dtype of"
+# Misunderstands: float32 is the dtype of results, whatever is computed in.
+def gaussians(centres, widths, height, width):
+    rows = torch.arange(height, device=centres.device)
+    columns = torch.arange(width, device=centres.device)
+    down, across = rows[:, None] - centres[:, 0, None, None], columns - centres[:, 1, None, None]
+    return torch.exp(-(down**2 + across**2) / (2 * widths[:, None, None] ** 2)).float()
 
 
 # %% right="gaussians"
@@ -519,7 +550,7 @@ def gaussians(centres, widths, height, width):
 
 
 # %% right="gaussians"
-# Halves computed in float32, distances of `cdist` without its shortcut.
+# Distances of `cdist` without its shortcut.
 def gaussians(centres, widths, height, width):
     work = torch.promote_types(centres.dtype, torch.float32)
     axes = [torch.arange(n, dtype=work, device=centres.device) for n in (height, width)]
@@ -679,7 +710,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" breaks="strides" says="`view` needs other strides"
+# %% wrong="contractions" breaks="gram" says="`view` needs other strides"
 # Misunderstands: two axes that stand side by side can always be viewed as one.
 def paint(shares, colours):
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -727,22 +758,6 @@ def attend(queries, keys, values):
     return ((q @ k.mT / d**0.5).softmax(dim=-1) @ v).reshape(b, t, h, e)
 
 
-# %% wrong="contractions" breaks="large" says="infinite / infinite is NaN"
-# Misunderstands: a softmax is its formula (the exponential of a large number is infinite).
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
-    weights = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
-    return torch.einsum("bhts,bshe->bthe", weights, values)
-
-
 # %% wrong="contractions" breaks="gradients" says="no gradient reaches input 0"
 # Misunderstands: weights only mix the values, so nobody needs their gradient.
 def paint(shares, colours):
@@ -777,39 +792,6 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" breaks="large" says="infinite / infinite is NaN"
-# Misunderstands: float64 is large enough for any exponential (it ends at 709).
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
-    powers = scores.double().exp()
-    weights = (powers / powers.sum(dim=-1, keepdim=True)).to(values.dtype)
-    return torch.einsum("bhts,bshe->bthe", weights, values)
-
-
-# %% wrong="contractions" breaks="large" says="largest score of each query"
-# Misunderstands: one largest score for the whole head will do (a query with small scores is left with 0 / 0).
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
-    powers = (scores - scores.amax(dim=(-2, -1), keepdim=True)).exp()
-    return torch.einsum("bhts,bshe->bthe", powers / powers.sum(dim=-1, keepdim=True), values)
-
-
 # %% wrong="contractions" breaks="gradients" says="input 1, which alone requires one"
 # Misunderstands: where the queries are frozen, the attention weights are constants.
 def paint(shares, colours):
@@ -828,22 +810,7 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", weights, values)
 
 
-# %% wrong="contractions" breaks="large" says="with one query and a score of 1000"
-# Misunderstands: a score may be cut off at 1000 before it is divided (it may be √d times as large there).
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys).clamp(-200, 200) / queries.shape[-1] ** 0.5
-    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
-
-
-# %% wrong="contractions" breaks="dtype" says="does every step keep the dtype"
+# %% wrong="contractions" breaks="dtype" says="the softmax was taken in float32"
 # Misunderstands: a softmax is always taken in float32, as language models do (float64 loses its digits).
 def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
     return torch.einsum("khw,kc->chw", shares, colours)
@@ -859,8 +826,8 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> t
     return torch.einsum("bhts,bshe->bthe", weights, values)
 
 
-# %% wrong="contractions" breaks="gram" says="other sizes must not matter"
-# Misunderstands: a small number on the diagonal changes nothing (it is large beside the squares of small features).
+# %% wrong="contractions" breaks="gram" says="the mean of products"
+# Misunderstands: a small number on the diagonal changes nothing (in float64 it does).
 def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
     return torch.einsum("khw,kc->chw", shares, colours)
 
@@ -874,22 +841,6 @@ def gram(features: torch.Tensor) -> torch.Tensor:
 def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
-
-
-# %% wrong="contractions" breaks="large" says="none is cut"
-# Misunderstands: scores beyond 500 are saturated anyway, so they may be cut there.
-def paint(shares: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features: torch.Tensor) -> torch.Tensor:
-    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
-
-
-def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
-    weights = scores.clamp(-500, 500).softmax(-1)
-    return torch.einsum("bhts,bshe->bthe", weights, values)
 
 
 # %% wrong="contractions" breaks="unchanged" says="which inputs require gradients"
@@ -908,22 +859,6 @@ def attend(queries, keys, values):
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
-# %% wrong="contractions" breaks="large" says="largest score of each query"
-# Misunderstands: one largest score for all batch entries will do (a query with small scores is left with 0 / 0).
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / features[0, 0].numel()
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
-    powers = (scores - scores.amax((0, 3), keepdim=True)).exp()
-    return torch.einsum("bhts,bshe->bthe", powers / powers.sum(-1, keepdim=True), values)
-
-
 # %% wrong="contractions" breaks="softmax" says="one of zeros, too"
 # Misunderstands: a key of zeros is padding and gets no weight.
 def paint(shares, colours):
@@ -939,26 +874,6 @@ def attend(queries, keys, values):
     padding = (keys == 0).all(-1).permute(0, 2, 1)[:, :, None]
     scores = scores.masked_fill(padding & ~padding.all(-1, keepdim=True), -math.inf)
     return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
-
-
-# %% wrong="contractions" breaks="large, gradients" says="a `torch.where` picked another value"
-# Misunderstands: `torch.where` keeps the branch that was not chosen out of the gradient, so an infinite exponential there does no harm.
-def paint(shares, colours):
-    return torch.einsum("khw,kc->chw", shares, colours)
-
-
-def gram(features):
-    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
-
-
-def attend(queries, keys, values):
-    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / math.sqrt(queries.shape[-1])
-    powers = scores.exp()
-    plain = powers / powers.sum(-1, keepdim=True)
-    shifted = (scores - scores.amax(-1, keepdim=True)).exp()
-    safe = shifted / shifted.sum(-1, keepdim=True)
-    large = scores.abs().amax(-1, keepdim=True) > 50
-    return torch.einsum("bhts,bshe->bthe", torch.where(large, safe, plain), values)
 
 
 # %% wrong="contractions" breaks="paint" says="which axis of `colours` is which"
@@ -992,6 +907,91 @@ def attend(queries, keys, values):
         queries, keys, values = (x.transpose(1, 2) for x in (queries, keys, values))
         return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2)
     return F.scaled_dot_product_attention(queries, keys, values)
+
+
+# %% wrong="contractions" breaks="gram" says="there are NaNs"
+# Misunderstands: in every picture some number is not 0, so each can be brought to size 1 first.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    pixels = features.flatten(2)
+    size = pixels.detach().abs().amax(dim=(1, 2), keepdim=True)
+    scaled = pixels / size
+    return (scaled @ scaled.mT) / pixels.shape[2] * size**2
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="gram" says="zeros are numbers like others"
+# Misunderstands: a channel of zeros is dead, and its place in the table is left 1 (as in a table of correlations).
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    table = torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+    dead = (features == 0).flatten(2).all(-1)
+    return table + torch.diag_embed(dead.to(table.dtype))
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
+
+
+# %% wrong="contractions" breaks="heads, softmax" says="zeros are numbers like others"
+# Misunderstands: a key position whose values are all 0 is padding and gets no weight.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    padding = (values == 0).all(dim=-1).transpose(1, 2)[:, :, None, :]
+    weights = scores.masked_fill(padding, -1e9).softmax(dim=-1)
+    return torch.einsum("bhts,bshe->bthe", weights, values)
+
+
+# %% wrong="contractions" breaks="heads, softmax" says="zeros are numbers like others"
+# Misunderstands: a position of zeros in all heads, keys and values both, is padding and gets no weight.
+def paint(shares, colours):
+    return torch.einsum("khw,kc->chw", shares, colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    padding = ((keys == 0).all(-1).all(-1) & (values == 0).all(-1).all(-1))[:, None, None]
+    weights = scores.masked_fill(padding, -1e9).softmax(dim=-1)
+    return torch.einsum("bhts,bshe->bthe", weights, values)
+
+
+# %% wrong="contractions" breaks="paint" says="zeros are numbers like others"
+# Misunderstands: colours are mixed, so they are divided by the sum of all shares of a spot and multiplied by it again.
+def paint(shares, colours):
+    total = shares.sum((1, 2))
+    return torch.einsum("khw,kc->chw", shares / total[:, None, None], total[:, None] * colours)
+
+
+def gram(features):
+    return torch.einsum("bphw,bqhw->bpq", features, features) / (features.shape[2] * features.shape[3])
+
+
+def attend(queries, keys, values):
+    scores = torch.einsum("bthd,bshd->bhts", queries, keys) / queries.shape[-1] ** 0.5
+    return torch.einsum("bhts,bshe->bthe", scores.softmax(dim=-1), values)
 
 
 # %% right="contractions"
@@ -1444,7 +1444,7 @@ def segment_mean(values, segment, count):
     return torch.where(rows > 0, sums / torch.where(rows > 0, rows, 1), 0)
 
 
-# %% wrong="descend" breaks="fresh, unused" says="is it cleared between steps"
+# %% wrong="descend" breaks="fresh" says="is it cleared between steps"
 # Misunderstands: `backward` replaces the gradient.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1541,7 +1541,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" breaks="fresh, unused" says="clear before `backward`"
+# %% wrong="descend" breaks="fresh" says="clear before `backward`"
 # Misunderstands: whoever called first left everything clean.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1557,24 +1557,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" breaks="iterable" says="make a list of it first"
-# Misunderstands: `model.parameters()` can be walked through as often as one likes.
-def descend(loss_of, parameters, rate, steps):
-    losses = []
-    for _ in range(steps):
-        loss = loss_of()
-        for p in parameters:
-            p.grad = None
-        loss.backward()
-        with torch.no_grad():
-            for p in parameters:
-                if p.grad is not None:
-                    p -= rate * p.grad
-        losses.append(loss.item())
-    return losses
-
-
-# %% wrong="descend" breaks="unused" says="has no gradient"
+# %% wrong="descend" breaks="fresh" says="has no gradient"
 # Misunderstands: every parameter has a gradient after `backward`.
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1608,7 +1591,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" breaks="once" says="one forward pass a step is enough"
+# %% wrong="descend" breaks="losses" says="one forward pass a step is enough"
 # Misunderstands: asking for the loss once more, to write it down, changes nothing (it runs the model again, on the next batch).
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1623,7 +1606,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" breaks="unused" says="plays no part in the loss"
+# %% wrong="descend" breaks="fresh" says="plays no part in the loss"
 # Misunderstands: `.grad` is there to be used, whoever wrote it (where no new gradient came, the old one is taken).
 def descend(loss_of, parameters, rate, steps):
     parameters, losses = list(parameters), []
@@ -1882,25 +1865,7 @@ def descend(loss_of, parameters, rate, steps):
     return losses
 
 
-# %% wrong="descend" breaks="step, in_place" says="with other strides"
-# Misunderstands: `reshape(-1)` is always a view (it copies where the strides ask for it, and the parameter never moves).
-def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
-    parameters, losses = list(parameters), []
-    for _ in range(steps):
-        for p in parameters:
-            p.grad = None
-        loss = loss_of()
-        loss.backward()
-        with torch.no_grad():
-            for p in parameters:
-                if p.grad is not None:
-                    flat = p.reshape(-1)
-                    flat -= rate * p.grad.reshape(-1)
-        losses.append(loss.item())
-    return losses
-
-
-# %% wrong="descend" breaks="step, once" says="neither a gradient of 0 nor a loss"
+# %% wrong="descend" breaks="step, losses" says="neither a gradient of 0 nor a loss"
 # Misunderstands: a loss that is the same as before means arrival (another batch may follow).
 def descend(loss_of, parameters, rate: float, steps: int) -> list[float]:
     parameters, losses = list(parameters), []
@@ -2151,7 +2116,7 @@ def descend(loss_of, parameters, rate, steps):
 # + loss.backward(retain_graph=True)
 
 
-# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="through r"
+# %% wrong="rms_norm" breaks="gradients" says="through r"
 # Misunderstands: r is a constant.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2167,7 +2132,7 @@ class RMSNorm(torch.autograd.Function):
         return g * weight * inverse, (g * x * inverse).sum((0, 1)), None
 
 
-# %% wrong="rms_norm" breaks="arguments" says="None for `eps`"
+# %% wrong="rms_norm" breaks="gradients" says="None for `eps`"
 # Misunderstands: backward returns gradients for the tensors only.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2184,7 +2149,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0)
 
 
-# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="grad_output"
+# %% wrong="rms_norm" breaks="gradients" says="grad_output"
 # Misunderstands: backward gives the derivative of the operation, not the gradient of the loss (grad_output is left out).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2268,7 +2233,7 @@ class RMSNorm(torch.autograd.Function):
         return RMSNorm.inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" breaks="gradient_x" says="with the weight"
+# %% wrong="rms_norm" breaks="gradients" says="with the weight"
 # Misunderstands: the weight comes after r, so it has no part in what goes through r.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2285,7 +2250,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (g * weight - n * (g * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" breaks="gradient_weight" says="axes of x but the last"
+# %% wrong="rms_norm" breaks="gradients" says="axes of x but the last"
 # Misunderstands: x has two axes before the last, as in one's own model.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2302,7 +2267,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).sum((0, 1)), None
 
 
-# %% wrong="rms_norm" breaks="strides" says="strides that `view` cannot take"
+# %% wrong="rms_norm" breaks="gradients" says="strides that `view` cannot take"
 # Misunderstands: the gradient that comes in lies in memory like the output.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2393,7 +2358,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" breaks="gradient_x, gradient_weight" says="there are NaNs"
+# %% wrong="rms_norm" breaks="gradients" says="there are NaNs"
 # Misunderstands: the normalised x can be had back from the output (where the weight is 0 it is lost).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2409,23 +2374,6 @@ class RMSNorm(torch.autograd.Function):
         y, inverse, weight = ctx.saved_tensors
         n, h = y / weight, g * weight
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
-
-
-# %% wrong="rms_norm" breaks="gradient_x" says="the cube of 1e14 is infinite"
-# Misunderstands: a formula that is right on paper is right in float32 (r cubed is infinite for large rows, and a term is lost).
-class RMSNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, weight, eps):
-        ctx.save_for_backward(x, weight)
-        ctx.eps = eps
-        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
-
-    @staticmethod
-    def backward(ctx, g):
-        x, weight = ctx.saved_tensors
-        r = (x.square().mean(-1, keepdim=True) + ctx.eps).sqrt()
-        h = g * weight
-        return h / r - x * (h * x).mean(-1, keepdim=True) / r**3, (g * (x / r)).reshape(-1, len(weight)).sum(0), None
 
 
 # %% wrong="rms_norm" breaks="second" says="second derivative"
@@ -2463,7 +2411,7 @@ class RMSNorm(torch.autograd.Function):
         return inverse * (h - n * (h * n).mean(-1, keepdim=True)), (g * n).reshape(-1, len(weight)).sum(0), None
 
 
-# %% wrong="rms_norm" breaks="alone" says="no gradient reaches x where it alone requires one"
+# %% wrong="rms_norm" breaks="gradients" says="no gradient reaches x where it alone requires one"
 # Misunderstands: a layer with a frozen weight has nothing to do in backward (x still needs its gradient).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2482,7 +2430,7 @@ class RMSNorm(torch.autograd.Function):
         return rinv * (g - n * (g * n).mean(-1, keepdim=True)), (grad_output * n).flatten(0, -2).sum(0), None
 
 
-# %% wrong="rms_norm" breaks="alone" says="no gradient reaches the weight where it alone requires one"
+# %% wrong="rms_norm" breaks="gradients" says="no gradient reaches the weight where it alone requires one"
 # Misunderstands: where x needs no gradient the layer is the first and learns nothing.
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2503,7 +2451,7 @@ class RMSNorm(torch.autograd.Function):
         return for_x, for_weight, None
 
 
-# %% wrong="rms_norm" breaks="value, gradient_x, gradient_weight" says="does every step keep the dtype of x"
+# %% wrong="rms_norm" breaks="value, gradients" says="does every step keep the dtype of x"
 # Misunderstands: the root is always taken in float32, as language models do it (float64 loses its digits).
 class RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -2578,31 +2526,6 @@ class RMSNorm(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         grad_output = grad_output.detach()
         inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + ctx.eps)
-        normal, h = x * inverse, grad_output * weight
-        grad_x = inverse * (h - normal * (h * normal).mean(-1, keepdim=True))
-        return grad_x, (grad_output * normal).reshape(-1, x.shape[-1]).sum(0), None
-
-
-# %% wrong="rms_norm" breaks="value" says="eps under the root"
-# Misunderstands: a row may be divided by its largest number first against overflow, and eps stays the same.
-class RMSNorm(torch.autograd.Function):
-    @staticmethod
-    def inverse_root(x, eps):
-        largest = x.abs().amax(-1, keepdim=True)
-        largest = torch.where(largest > 1e6, largest, 1)
-        return torch.rsqrt((x / largest).square().mean(-1, keepdim=True) + eps) / largest
-
-    @staticmethod
-    def forward(ctx, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        ctx.eps = eps
-        ctx.save_for_backward(x, weight)
-        return x * RMSNorm.inverse_root(x, eps) * weight
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_output: torch.Tensor):
-        x, weight = ctx.saved_tensors
-        inverse = RMSNorm.inverse_root(x, ctx.eps)
         normal, h = x * inverse, grad_output * weight
         grad_x = inverse * (h - normal * (h * normal).mean(-1, keepdim=True))
         return grad_x, (grad_output * normal).reshape(-1, x.shape[-1]).sum(0), None
@@ -2731,6 +2654,26 @@ class RMSNorm(torch.autograd.Function):
             _, pull_back = torch.func.vjp(lambda x, weight: RMSNorm.formula(x, weight, ctx.eps), x, weight)
             for_x, for_weight = pull_back(grad_output.double())
         return for_x.to(grad_output.dtype), for_weight.to(grad_output.dtype), None
+
+
+# %% right="rms_norm"
+# Every backward pass that is to be differentiated is refused.
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        if torch.is_grad_enabled():
+            raise RuntimeError("RMSNorm has no second derivatives")
+        x, weight = ctx.saved_tensors
+        root = (x.square().mean(-1, keepdim=True) + ctx.eps).sqrt()
+        normed, scaled = x / root, grad_output * weight
+        for_x = (scaled - normed * (scaled * normed).mean(-1, keepdim=True)) / root
+        return for_x, (grad_output * normed).sum(dim=tuple(range(x.ndim - 1))), None
 
 
 # %% right="rms_norm"
@@ -4325,7 +4268,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" breaks="rest" says="goes through as it is"
+# %% wrong="clinic" breaks="structure" says="goes through as it is"
 # Misunderstands: numbers of a batch are to become tensors.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -4371,7 +4314,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" breaks="numbers" says="take the number out"
+# %% wrong="clinic" breaks="average" says="take the number out"
 # Misunderstands: a detached tensor is a number.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -4443,61 +4386,6 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" breaks="floats" says="floating-point tensors get the new dtype"
-# Misunderstands: there are four floating-point dtypes (those of 8 bits are taken for whole numbers).
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype):
-    if isinstance(batch, torch.Tensor):
-        floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-        return batch.to(device, dtype if batch.dtype in floats else batch.dtype)
-    if isinstance(batch, dict):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep):
-    curve = []
-    for loss in losses:
-        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
-    return curve
-
-
-# %% wrong="clinic" breaks="rest" says="the same object, no copy"
-# Misunderstands: a deep copy is the safe way to leave a batch as it was (what is no tensor is copied, too).
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype):
-    import copy
-
-    def move(part):
-        if isinstance(part, torch.Tensor):
-            return part.to(device, dtype if part.is_floating_point() else part.dtype)
-        if isinstance(part, dict):
-            for name in part:
-                part[name] = move(part[name])
-        elif isinstance(part, list):
-            part[:] = [move(value) for value in part]
-        elif isinstance(part, tuple):
-            part = tuple(move(value) for value in part)
-        return part
-
-    return move(copy.deepcopy(batch))
-
-
-def smooth(losses, keep):
-    curve = []
-    for loss in losses:
-        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
-    return curve
-
-
 # %% wrong="clinic" breaks="intact" says="written into the loss"
 # Misunderstands: `detach` gives memory of its own (the average is written into the first loss).
 def record(camera, count):
@@ -4522,56 +4410,6 @@ def smooth(losses, keep):
         else:
             average.mul_(keep).add_(loss.detach(), alpha=1 - keep)
         curve.append(average.item())
-    return curve
-
-
-# %% wrong="clinic" breaks="rest" says="an object with a `to` of its own is the same"
-# Misunderstands: whatever has a `to` is a tensor (an object is replaced, a module cast in place).
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype):
-    if isinstance(batch, dict):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    if hasattr(batch, "to"):
-        if hasattr(batch, "is_floating_point") and not batch.is_floating_point():
-            return batch.to(device)
-        return batch.to(device, dtype)
-    return batch
-
-
-def smooth(losses, keep):
-    curve = []
-    for loss in losses:
-        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
-    return curve
-
-
-# %% wrong="clinic" breaks="rest" says="a tensor in a module"
-# Misunderstands: a module in a batch moves with it.
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype):
-    if isinstance(batch, torch.nn.Module):
-        return batch.to(device, dtype)
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
-    if isinstance(batch, dict):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep):
-    curve = []
-    for loss in losses:
-        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
     return curve
 
 
@@ -4678,110 +4516,6 @@ def smooth(losses, keep: float) -> list[float]:
     return curve
 
 
-# %% wrong="clinic" breaks="average" says="not an iterator"
-# Misunderstands: what can be iterated over has `next` (a list has not).
-def record(camera, count: int) -> torch.Tensor:
-    frames = [torch.tensor(camera.read()) for _ in range(count)]
-    return torch.stack(frames).float() / 255
-
-
-def to_device(batch, device, dtype: torch.dtype):
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
-    if isinstance(batch, dict):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep: float) -> list[float]:
-    average = next(losses).item()
-    curve = [average]
-    for loss in losses:
-        average = keep * average + (1 - keep) * loss.item()
-        curve.append(average)
-    return curve
-
-
-# %% wrong="clinic" breaks="rest" says="a tensor in a data class"
-# Misunderstands: a data class is a batch as a dict is, and its fields may be moved where they are.
-def record(camera, count: int) -> torch.Tensor:
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype: torch.dtype):
-    import dataclasses
-
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
-    if isinstance(batch, dict):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        for field in dataclasses.fields(batch):
-            setattr(batch, field.name, to_device(getattr(batch, field.name), device, dtype))
-    return batch
-
-
-def smooth(losses, keep: float) -> list[float]:
-    averages = []
-    for loss in losses:
-        value = loss.item()
-        averages.append(keep * averages[-1] + (1 - keep) * value if averages else value)
-    return averages
-
-
-# %% wrong="clinic" breaks="rest" says="a bytearray is the same"
-# Misunderstands: whatever is a mapping or a sequence (but a string) is a nested batch.
-def record(camera, count: int) -> torch.Tensor:
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype: torch.dtype):
-    from collections.abc import Mapping, MutableSequence
-
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
-    if isinstance(batch, Mapping):
-        return {name: to_device(value, device, dtype) for name, value in batch.items()}
-    if isinstance(batch, (MutableSequence, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep: float) -> list[float]:
-    averages = []
-    for loss in losses:
-        value = loss.item()
-        averages.append(keep * averages[-1] + (1 - keep) * value if averages else value)
-    return averages
-
-
-# %% wrong="clinic" breaks="rest" says="an object with keys that is no dict is the same"
-# Misunderstands: what has keys and values is a dict.
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]) / 255
-
-
-def to_device(batch, device, dtype):
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype if batch.is_floating_point() else batch.dtype)
-    if hasattr(batch, "keys"):
-        return {name: to_device(batch[name], device, dtype) for name in batch.keys()}
-    if type(batch) in (list, tuple):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep):
-    averages = []
-    for loss in losses:
-        averages.append(keep * averages[-1] + (1 - keep) * loss.item() if averages else loss.item())
-    return averages
-
-
 # %% wrong="clinic" breaks="frames" says="each film needs memory of its own"
 # Misunderstands: memory that is kept from film to film only saves time (the next film overwrites this one).
 FILMS = {}
@@ -4813,30 +4547,7 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" breaks="structure" says="keywords must be strings"
-# Misunderstands: names in a dict are always strings.
-def record(camera, count):
-    return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
-
-
-def to_device(batch, device, dtype):
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
-    if isinstance(batch, dict):
-        return dict(**{name: to_device(value, device, dtype) for name, value in batch.items()})
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device, dtype) for value in batch)
-    return batch
-
-
-def smooth(losses, keep):
-    curve = []
-    for loss in losses:
-        curve.append(loss.item() if not curve else keep * curve[-1] + (1 - keep) * loss.item())
-    return curve
-
-
-# %% wrong="clinic" breaks="device, floats" says="a batch 20 deep"
+# %% wrong="clinic" breaks="device, floats" says="a batch 6 deep"
 # Misunderstands: a function need not call itself: four levels written one inside the other are deep enough.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
@@ -4886,8 +4597,8 @@ def smooth(losses, keep):
     return curve
 
 
-# %% wrong="clinic" breaks="average" says="each entry of the list is a step of its own"
-# Misunderstands: the same loss tensor a second time in a row is the same step, which must not count twice.
+# %% wrong="clinic" breaks="average" says="the number of the averages of 6 losses"
+# Misunderstands: the same loss a second time in a row is that of the same step, which must not count twice.
 def record(camera, count):
     return torch.stack([torch.tensor(camera.read()) for _ in range(count)]).float() / 255
 
@@ -4905,11 +4616,11 @@ def to_device(batch, device, dtype):
 def smooth(losses, keep):
     curve, previous = [], None
     for loss in losses:
-        if loss is previous:
-            continue
         number = loss.item()
+        if number == previous:
+            continue
         curve.append(keep * curve[-1] + (1 - keep) * number if curve else number)
-        previous = loss
+        previous = number
     return curve
 
 
