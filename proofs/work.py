@@ -116,8 +116,9 @@ def _sweep(job: Job) -> None:
     known = read_record(sweeps.NAME, _records(job)).get(file, {})
     known = known if known.get("begun") == now and not job.afresh else {"reached": [], "seconds": 0.0}
 
+    kept = {name for name in sweeps.sweeps(root) if name != file}  # those that are gone leave the record
+
     def record(entry: dict[str, Any]) -> None:
-        kept = {name for name in sweeps.sweeps(root) if name != file}  # those that are gone leave the record
         change_record(sweeps.NAME, lambda all_: {f: about for f, about in all_.items() if f in kept} | {file: entry}, _records(job))
 
     with tempfile.TemporaryDirectory(prefix="unit24-sweep-") as folder:
